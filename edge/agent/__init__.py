@@ -1,0 +1,1 @@
+"""From what a box knows to a bounded price."""

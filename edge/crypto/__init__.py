@@ -1,0 +1,1 @@
+"""Hashes, key pairs and the stream cipher, all of libsodium or hashlib."""

@@ -1,0 +1,1 @@
+"""Byte-level codecs: compact-encoding of the peer protocol, canonical CBOR of our records."""

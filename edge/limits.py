@@ -1,0 +1,39 @@
+"""Every bound of the box, in one place, with the reason; the assertions below state how they relate.
+
+Sizes are bytes unless the name says otherwise; the unit comes last in a name.
+"""
+
+from typing import Final
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+SEGMENT_BYTES: Final = 4 * 1024 * 1024  # one zero-filled file; small enough to create in tens of ms on an SD card
+BLOCK_BYTES_MAX: Final = 1024 * 1024  # one Hypercore block; a decision batch of thousands of items fits
+GROUP_RECORDS_MAX: Final = 4096  # records one fdatasync may cover
+GROUP_BYTES_MAX: Final = 2 * 1024 * 1024  # a group never needs more than two segments
+COMMIT_QUEUE_RECORDS_MAX: Final = 16_384  # appends waiting for a sync; beyond it the caller waits (backpressure)
+COMMIT_WINDOW_IDLE_S: Final = 0.25  # nobody waits: gather, because each sync costs a 4 KiB page of flash
+INTEGER_MAX: Final = 2**53 - 1  # lengths and indexes are JavaScript doubles at the other end
+SIGNERS_MAX: Final = 64  # of one manifest; a consortium's roster has far fewer
+
+# --- the tills -------------------------------------------------------------------------------------------------------
+RECEIPT_BYTES_MAX: Final = 16 * 1024  # one MQTT message; a receipt of RECEIPT_LINES_MAX lines fits
+RECEIPT_LINES_MAX: Final = 128
+LANES_MAX: Final = 256  # enrolled tills of one shop
+EPOCHS_PER_LANE_MAX: Final = 4096  # boot epochs remembered per lane; a till opens one only after losing its spool
+REORDER_WINDOW: Final = 65_536  # sequences beyond the contiguous prefix that are remembered, per lane and epoch
+INTAKE_QUEUE_MAX: Final = 8192  # receipts parsed but not yet durable; beyond it the broker holds them
+ITEMS_MAX: Final = 50_000  # 20,000 is a large supermarket's shelf; room for seasonal items
+LABEL_CHARS_MAX: Final = 64  # SKU, lane, category, names in keys
+NAME_CHARS_MAX: Final = 120  # item names
+
+# --- memory and pricing ----------------------------------------------------------------------------------------------
+MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024  # the price memory; about a third of what the whole box may hold
+HISTORY_WEEKS_MAX: Final = 160  # three years and a bit: two seasons for every estimate
+CATEGORY_ITEMS_MAX: Final = 1024  # items priced together; larger categories are priced in parts
+PRICE_MINOR_MAX: Final = 100_000_000  # one million currency units at two decimals
+COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
+
+assert GROUP_BYTES_MAX <= SEGMENT_BYTES
+assert BLOCK_BYTES_MAX <= GROUP_BYTES_MAX
+assert RECEIPT_BYTES_MAX <= BLOCK_BYTES_MAX
+assert INTAKE_QUEUE_MAX <= COMMIT_QUEUE_RECORDS_MAX

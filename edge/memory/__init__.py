@@ -1,0 +1,1 @@
+"""The price memory: a view of the log."""

@@ -1,0 +1,1 @@
+"""The tills: messages, MQTT, broker, intake, price book."""

@@ -1,0 +1,1 @@
+"""The small registry that a person may read and edit: tills and device labels."""

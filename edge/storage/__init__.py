@@ -1,0 +1,1 @@
+"""Durable segment files: a pure plan and the one module that touches the disk."""

@@ -1,0 +1,1 @@
+"""Central training: simulator, SAC, evaluation, export. Imports `edge`; `edge` never imports this."""

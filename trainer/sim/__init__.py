@@ -1,0 +1,1 @@
+"""A simulator of shops (numpy only): pure step functions over frozen parameters."""
