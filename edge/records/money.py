@@ -6,10 +6,10 @@ from typing import Final
 from edge.errors import RecordInvalid
 
 COST_PER_UNIT: Final = 10_000  # costs are counted in 1/10,000 of a currency unit, whatever the currency's decimals
-# ISO 4217 list one, "minor unit" column: the circulating currencies whose exponent is not 2.
-_EXPONENT: Final = dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0) | (
-    dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
-)
+# ISO 4217 list one, column "minor unit": the circulating currencies whose exponent is not 2.
+_NO_DECIMALS: Final = ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF")
+_THREE_DECIMALS: Final = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
+_EXPONENT: Final = dict.fromkeys((*_NO_DECIMALS, "XOF", "XPF"), 0) | dict.fromkeys(_THREE_DECIMALS, 3)
 
 
 def minor_per_unit(currency: str) -> int:
