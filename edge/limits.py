@@ -14,6 +14,9 @@ COMMIT_QUEUE_RECORDS_MAX: Final = 16_384  # appends waiting for a sync; beyond i
 COMMIT_WINDOW_IDLE_S: Final = 0.25  # nobody waits: gather, because each sync costs a 4 KiB page of flash
 INTEGER_MAX: Final = 2**53 - 1  # lengths and indexes are JavaScript doubles at the other end
 SIGNERS_MAX: Final = 64  # of one manifest; a consortium's roster has far fewer
+CBOR_DEPTH_MAX: Final = 16  # nesting of a record; ours use 5
+CBOR_ITEMS_MAX: Final = 131_072  # of one record: a book of ITEMS_MAX prices fits; decodes to at most about 10 MB
+CBOR_TEXT_BYTES_MAX: Final = 64 * 1024  # one text; byte strings (columns of numbers) may fill the block
 
 # --- the tills -------------------------------------------------------------------------------------------------------
 RECEIPT_BYTES_MAX: Final = 16 * 1024  # one MQTT message; a receipt of RECEIPT_LINES_MAX lines fits
@@ -28,6 +31,9 @@ NAME_CHARS_MAX: Final = 120  # item names
 
 # --- memory and pricing ----------------------------------------------------------------------------------------------
 MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024  # the price memory; about a third of what the whole box may hold
+MEMORY_POSITIONS_MAX: Final = 131_072  # receipts that a post-void can still cancel: a month of a busy shop, 2 MB
+MEMORY_VOIDS_MAX: Final = 65_536  # cancellations remembered, 100 bytes each; one receipt in 200 is usual
+MEMORY_UNLISTED_MAX: Final = 8192  # SKUs sold that no item file has named; a till with wrong data adds no more
 HISTORY_WEEKS_MAX: Final = 160  # three years and a bit: two seasons for every estimate
 CATEGORY_ITEMS_MAX: Final = 1024  # items priced together; larger categories are priced in parts
 PRICE_MINOR_MAX: Final = 100_000_000  # one million currency units at two decimals
