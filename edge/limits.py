@@ -8,12 +8,17 @@ from typing import Final
 # --- the log ---------------------------------------------------------------------------------------------------------
 SEGMENT_BYTES: Final = 4 * 1024 * 1024  # one zero-filled file; small enough to create in tens of ms on an SD card
 BLOCK_BYTES_MAX: Final = 1024 * 1024  # one Hypercore block; a decision batch of thousands of items fits
+RECORD_BYTES_MAX: Final = BLOCK_BYTES_MAX + 4096  # payload of one storage record: a block and the core's envelope
+WATERMARK_BYTES: Final = 64 * 1024  # log between updates of the watermark beside a segment's header: 6 % more pages
 GROUP_RECORDS_MAX: Final = 4096  # records one fdatasync may cover
 GROUP_BYTES_MAX: Final = 2 * 1024 * 1024  # a group never needs more than two segments
 COMMIT_QUEUE_RECORDS_MAX: Final = 16_384  # appends waiting for a sync; beyond it the caller waits (backpressure)
+COMMIT_QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024  # the same bound in bytes; a few groups of the largest blocks
 COMMIT_WINDOW_IDLE_S: Final = 0.25  # nobody waits: gather, because each sync costs a 4 KiB page of flash
 INTEGER_MAX: Final = 2**53 - 1  # lengths and indexes are JavaScript doubles at the other end
 SIGNERS_MAX: Final = 64  # of one manifest; a consortium's roster has far fewer
+LINKED_CORES_MAX: Final = 64  # keys that a manifest may name beside its own
+MANIFEST_USER_DATA_BYTES_MAX: Final = 16 * 1024  # free bytes of a manifest; it is sent before anything is trusted
 CBOR_DEPTH_MAX: Final = 16  # nesting of a record; ours use 5
 CBOR_ITEMS_MAX: Final = 131_072  # of one record: a book of ITEMS_MAX prices fits; decodes to at most about 10 MB
 CBOR_TEXT_BYTES_MAX: Final = 64 * 1024  # one text; byte strings (columns of numbers) may fill the block
@@ -40,6 +45,6 @@ PRICE_MINOR_MAX: Final = 100_000_000  # one million currency units at two decima
 COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
 
 assert GROUP_BYTES_MAX <= SEGMENT_BYTES
-assert BLOCK_BYTES_MAX <= GROUP_BYTES_MAX
+assert RECORD_BYTES_MAX <= GROUP_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX
 assert RECEIPT_BYTES_MAX <= BLOCK_BYTES_MAX
 assert INTAKE_QUEUE_MAX <= COMMIT_QUEUE_RECORDS_MAX

@@ -1,0 +1,105 @@
+"""Reading records back, each checked against its CRC, which is seeded with the CRC stored before it.
+
+Uses descriptors of its own (a few, least recently used goes first), so that it may run beside a commit.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from edge.storage import codec, plan
+from edge.storage.codec import RECORD_HEAD_BYTES, Record, decode_record
+from edge.storage.disk import Disk, File
+from edge.storage.recovery import Segment
+
+_HANDLES_MAX = 8  # 32 MiB of log within reach without opening a file
+_NEAR_BYTES = 4096  # up to here one read covers a record and the CRC before it
+_CHUNK_BYTES = 256 * 1024  # read at a time by a scan
+_CRC_OFFSET = 4  # of the CRC within a record
+
+
+class Reader:
+    """Reads within one segment at a time. Raises `SegmentCorrupt` and `OSError`."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._handles: OrderedDict[int, File] = OrderedDict()
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        while self._handles:
+            self._handles.popitem()[1].close()
+
+    def read(self, segment: Segment, sequence: int) -> Record:
+        """The record, which must lie in this segment and be durable."""
+        offsets = segment.offsets
+        index = sequence - segment.first_sequence
+        offset = offsets[index]
+        bound = offsets[index + 1] if index + 1 < len(offsets) else segment.end
+        file = self._handle(segment)
+        if index == 0:
+            chain, data, position = segment.seed, file.pread(bound - offset, offset), 0
+        else:
+            before = offsets[index - 1] + _CRC_OFFSET
+            start = before if offset - before <= _NEAR_BYTES else offset
+            data = file.pread(bound - start, start)
+            stored = data[:4] if start == before else file.pread(4, before)
+            chain, position = int.from_bytes(stored, "little"), offset - start
+        record = decode_record(data, position, sequence, chain)
+        if record is None:
+            raise _corrupt(segment, offset, sequence)
+        return record
+
+    def scan(self, segment: Segment, start: int, stop: int) -> Iterator[Record]:
+        """Records from `start` up to but not including `stop` that lie in this segment, following the chain."""
+        offsets, first = segment.offsets, segment.first_sequence
+        index = start - first
+        count = min(len(offsets), stop - first)
+        if index >= count:
+            return
+        chain = segment.seed if index == 0 else self._stored_crc(segment, offsets[index - 1])
+        while index < count:
+            base = offsets[index]
+            upto = index + 1
+            while upto < count and offsets[upto] - base <= _CHUNK_BYTES:
+                upto += 1
+            bound = offsets[upto] if upto < len(offsets) else segment.end
+            data = self._handle(segment).pread(bound - base, base)
+            for each in range(index, upto):
+                position = offsets[each] - base
+                record = decode_record(data, position, first + each, chain)
+                if record is None:
+                    raise _corrupt(segment, offsets[each], first + each)
+                chain = int.from_bytes(data[position + 4 : position + 8], "little")
+                yield record
+            index = upto
+
+    def verify_header(self, segment: Segment, store_id: bytes) -> None:
+        """The header on the disk still says what it said."""
+        file = self._handle(segment)
+        header = plan.judge_header(file.pread(codec.HEADER_BYTES, 0), segment.number, file.size(), store_id)
+        if header is None or (header.first_sequence, header.seed) != (segment.first_sequence, segment.seed):
+            raise plan.SegmentCorrupt(
+                "its header is damaged", segment=segment.number, offset=0, sequence=segment.first_sequence
+            )
+
+    def _stored_crc(self, segment: Segment, offset: int) -> int:
+        return int.from_bytes(self._handle(segment).pread(4, offset + _CRC_OFFSET), "little")
+
+    def _handle(self, segment: Segment) -> File:
+        file = self._handles.get(segment.number)
+        if file is not None:
+            self._handles.move_to_end(segment.number)
+            return file
+        while len(self._handles) >= _HANDLES_MAX:
+            self._handles.popitem(last=False)[1].close()
+        file = self._handles[segment.number] = self._disk.open(plan.segment_name(segment.number))
+        return file
+
+
+def _corrupt(segment: Segment, offset: int, sequence: int) -> plan.SegmentCorrupt:
+    return plan.SegmentCorrupt(
+        "its bytes do not match its CRC", segment=segment.number, offset=offset, sequence=sequence
+    )
+
+
+assert RECORD_HEAD_BYTES > _CRC_OFFSET + 4
