@@ -117,6 +117,24 @@ class PriceBook:
         self._entries: dict[str, tuple[Entry, ...]] = {}
         self._pending: list[tuple[str, int | None]] = []
 
+    @classmethod
+    def restored(
+        cls, manifest: BookManifest | None, before: BookManifest | None, entries: Mapping[str, tuple[Entry, ...]]
+    ) -> "PriceBook":
+        """The books as another instance held them: its `manifest`, `before` and every item's `entries`."""
+        book = cls()
+        book.manifest, book.before = manifest, before
+        book._entries = dict(entries)
+        book.prices = {sku: price for sku, ((_, price), *_rest) in entries.items() if price is not None}
+        if manifest is not None and digest_of(book.prices) != manifest.digest:
+            raise RecordInvalid(f"price book {manifest.number}: the entries do not add up to its digest")
+        return book
+
+    @property
+    def entries(self) -> Mapping[str, tuple[Entry, ...]]:
+        """Every item's last changes, newest first; also of items no longer sold."""
+        return self._entries
+
     @property
     def number(self) -> int:
         """The newest complete book's number; 0: none yet."""

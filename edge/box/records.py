@@ -1,0 +1,84 @@
+"""Ledger records that belong to the box as a whole: settings that changed, and business days that were closed.
+
+settings   [5, 1, {category: mode}, wall ms, quality]     the modes in force from here on, all of them
+day        [9, 1, day, cause, wall ms, quality]           `day` (ordinal) is over in the shop; cause 0 tills, 1 clock
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import IntEnum
+from typing import Final
+
+from edge.clock import ClockQuality, WallTime
+from edge.encoding import cbor
+from edge.errors import RecordInvalid
+from edge.limits import INTEGER_MAX, LABEL_CHARS_MAX
+from edge.records.ledger import Kind
+
+_QUALITIES: Final = (ClockQuality.SYNCED, ClockQuality.FREE, ClockQuality.FLOOR)
+MODES: Final = ("off", "shadow", "live")
+DEFAULT_CATEGORY: Final = ""  # the key of the mode of categories that are not named
+
+
+class DayCause(IntEnum):
+    """Who said that a business day is over."""
+
+    TILLS = 0
+    CLOCK = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsRecord:
+    """Pricing modes by category; key "" is the mode of all others."""
+
+    recorded: WallTime
+    modes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for category, mode in self.modes.items():
+            if mode not in MODES:
+                raise RecordInvalid(f"mode of {category or 'other categories'}: {mode!r} is none of {', '.join(MODES)}")
+            if len(category) > LABEL_CHARS_MAX:
+                raise RecordInvalid(f"category {category[:20]!r}... has more than {LABEL_CHARS_MAX} characters")
+
+
+@dataclass(frozen=True, slots=True)
+class DayRecord:
+    """Business day `day` is over in the shop."""
+
+    day: date
+    cause: DayCause
+    recorded: WallTime
+
+
+def encode(record: SettingsRecord | DayRecord) -> bytes:
+    """The block of a record of kind 5 or 9."""
+    wall = [record.recorded.ms, _QUALITIES.index(record.recorded.quality)]
+    if isinstance(record, SettingsRecord):
+        return cbor.encode([Kind.SETTINGS.value, 1, dict(record.modes), *wall])
+    return cbor.encode([Kind.DAY.value, 1, record.day.toordinal(), record.cause.value, *wall])
+
+
+def decode_settings(block: bytes) -> SettingsRecord:
+    """The settings in a block of kind 5. Raises `RecordInvalid`."""
+    match cbor.decode(block):
+        case [Kind.SETTINGS.value, 1, dict(modes), int(ms), int(quality)]:
+            if all(isinstance(cell, str) for pair in modes.items() for cell in pair):
+                return SettingsRecord(_wall(ms, quality), modes)
+    raise RecordInvalid("settings record is malformed", reason="malformed")
+
+
+def decode_day(block: bytes) -> DayRecord:
+    """The closed day in a block of kind 9. Raises `RecordInvalid`."""
+    match cbor.decode(block):
+        case [Kind.DAY.value, 1, int(day), (0 | 1) as cause, int(ms), int(quality)]:
+            if 1 <= day <= date.max.toordinal():
+                return DayRecord(date.fromordinal(day), DayCause(cause), _wall(ms, quality))
+    raise RecordInvalid("day record is malformed", reason="malformed")
+
+
+def _wall(ms: int, quality: int) -> WallTime:
+    if not 0 <= ms <= INTEGER_MAX or not 0 <= quality < len(_QUALITIES):
+        raise RecordInvalid("wall time of a record is out of range")
+    return WallTime(ms, _QUALITIES[quality])
