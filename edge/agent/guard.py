@@ -274,10 +274,9 @@ def _broken_limits(
 ) -> NDArray[np.int32]:
     """Which of an item's own limits the asked price breaks."""
     band_low, band_high = _around(reference, rules.band)
-    high = wanted > lane.high
-    low = wanted < lane.low
     in_band = (wanted >= band_low) & (wanted <= band_high)
-    in_hard = (wanted >= lane.hard_low) & (wanted <= lane.hard_high)
+    bound = np.clip(wanted, lane.hard_low, lane.hard_high)
+    low, high = bound < lane.low, bound > lane.high
     waits = (inputs.previous >= 1) & ~inputs.at_opening[..., None] & (wanted > inputs.previous)
     mask = (
         np.where(wanted < np.ceil(inputs.cost * (1.0 + rules.margin_min) - _EPS), int(Rule.COST_FLOOR), 0)
@@ -285,7 +284,7 @@ def _broken_limits(
         | np.where((inputs.floor >= 1) & (wanted < inputs.floor), int(Rule.FLOOR), 0)
         | np.where(~in_band, int(Rule.BAND), 0)
         | np.where(waits, int(Rule.OPENING), 0)
-        | np.where(in_hard & (low | (high & ~waits)), int(Rule.STEP), 0)
+        | np.where(low | (high & ~waits), int(Rule.STEP), 0)
     )
     return np.where(lane.valid, mask, 0).astype(np.int32)
 
@@ -298,7 +297,7 @@ def _target(wish: Float, free: Bool, lane: Corridor, reference: Int, rules: Guar
     inside = np.clip(wish, low, high)
     log_target = project_index(inside, low, high, lane.weight, lane.cap)
     capped = free & (log_target < inside - _EPS)
-    exact = np.clip(reference * np.exp(log_target), lane.low, lane.high)
+    exact = np.maximum(np.clip(reference * np.exp(log_target), lane.low, lane.high), 1.0)
     target = np.where(free, nearest(exact, lane.low, lane.high, rules.endings, own=reference), lane.base)
     # Rounding to an ending can lift the index again: then the dearest roundings go one ending down.
     excess = np.sum(lane.weight * np.log(np.maximum(target, 1) / reference) * lane.valid, axis=-1) - lane.cap
