@@ -31,9 +31,9 @@ from edge.storage.reader import Reader
 from edge.storage.recovery import Recovered, Segment, recover, write_footer
 from edge.storage.spare import Spare
 
-_RECORD_COST = codec.RECORD_HEAD_BYTES + codec.INDEX_ENTRY_BYTES
+RECORD_COST = codec.RECORD_HEAD_BYTES + codec.INDEX_ENTRY_BYTES
 
-__all__ = ["Record", "SegmentLog"]
+__all__ = ["RECORD_COST", "Record", "SegmentLog"]
 
 
 class SegmentLog:
@@ -75,7 +75,7 @@ class SegmentLog:
     ) -> Self:
         """Take the folder's lock, recover, and be ready to append.
 
-        `create`: make a log where there is none (an existing one is opened), with id `store_id` (16 bytes) or a random one.
+        `create`: make a log where there is none (an existing one is opened); id: `store_id`, 16 bytes, or random.
         Raises `StorageError` LOCKED, CORRUPT, FULL, IO or READ_ONLY; `ConfigError` where there is no log to open.
         """
         try:
@@ -118,7 +118,7 @@ class SegmentLog:
         length = len(payload)
         buffer = self._buffer
         sequence = self.next_sequence
-        left = self._left - length - _RECORD_COST
+        left = self._left - length - RECORD_COST
         if left < 0 or length > RECORD_BYTES_MAX or sequence - self.durable_sequence >= GROUP_RECORDS_MAX:
             raise LocalError(f"a record of {length} bytes does not fit the group; commit first, or it is too long")
         self._left = left
@@ -135,7 +135,7 @@ class SegmentLog:
         """Payload bytes that one more record of the group being staged may have; negative: none fits, commit first."""
         if len(self._offsets) >= GROUP_RECORDS_MAX or self._closed:
             return -1
-        return min(self._left - _RECORD_COST, RECORD_BYTES_MAX)
+        return min(self._left - RECORD_COST, RECORD_BYTES_MAX)
 
     def commit(self) -> int:
         """Write what is staged with one sync and return `durable_sequence`.
@@ -172,7 +172,17 @@ class SegmentLog:
             self._spare_again_at = self.written_bytes + self._segment_bytes // 16
             if self._spare is not None:
                 self._spare.discard()
-        return bool(self._sealed_unsynced) or self._wants_spare()
+        return self.has_work
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` has something to do."""
+        return not self._closed and (bool(self._sealed_unsynced) or self._wants_spare())
+
+    @property
+    def group_bytes(self) -> int:
+        """What one group may hold, counted as the payloads plus `RECORD_COST` for each record."""
+        return self._group_room()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
