@@ -17,6 +17,9 @@ COMMIT_QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024  # the same bound in bytes; a fe
 COMMIT_WINDOW_IDLE_S: Final = 0.25  # nobody waits: gather, because each sync costs a 4 KiB page of flash
 INTEGER_MAX: Final = 2**53 - 1  # lengths and indexes are JavaScript doubles at the other end
 SIGNERS_MAX: Final = 64  # of one manifest; a consortium's roster has far fewer
+SIGNATURE_BYTES_MAX: Final = 8192  # a core's signature record: SIGNERS_MAX parts of 68 bytes, and room
+PARTIAL_SIGNATURES_MAX: Final = 1024  # signatures of a multi-signer core that still wait for a quorum; 100 bytes each
+TREE_BUFFER_NODES_MAX: Final = 65_536  # tree nodes held while their derived file cannot be written; about 10 MB
 LINKED_CORES_MAX: Final = 64  # keys that a manifest may name beside its own
 MANIFEST_USER_DATA_BYTES_MAX: Final = 16 * 1024  # free bytes of a manifest; it is sent before anything is trusted
 CBOR_DEPTH_MAX: Final = 16  # nesting of a record; ours use 5
@@ -43,6 +46,11 @@ HISTORY_WEEKS_MAX: Final = 160  # three years and a bit: two seasons for every e
 CATEGORY_ITEMS_MAX: Final = 1024  # items priced together; larger categories are priced in parts
 PRICE_MINOR_MAX: Final = 100_000_000  # one million currency units at two decimals
 COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
+
+# --- health ----------------------------------------------------------------------------------------------------------
+METRIC_SERIES_MAX: Final = 400  # of one box; a chain's Prometheus holds ten thousand boxes
+METRIC_BUCKETS_MAX: Final = 10  # of one histogram, +Inf apart
+HEALTH_CHECKS_MAX: Final = 32  # named checks; each is a metric series and a line of `pomona status`
 
 assert GROUP_BYTES_MAX <= SEGMENT_BYTES
 assert RECORD_BYTES_MAX <= GROUP_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX

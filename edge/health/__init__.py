@@ -1,1 +1,1 @@
-"""Metrics and checks."""
+"""What the box says about itself: metrics, named health checks, and the supervisor's watchdog."""
