@@ -1,7 +1,7 @@
 """What happens to a shop whatever it charges: demand shocks, season, costs, re-approved references and promotions.
 
 A week has two halves. `offer` says what is known when prices are set: cost, approved reference price, promotions now
-and in the next two weeks. `draw_shocks` and `advance` are what happens then; they never look at the shop's own prices,
+and in the next weeks. `draw_shocks` and `advance` are what happens then; they never look at the shop's own prices,
 so a twin shop can live through exactly the same weeks under another pricing rule.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 
 REAPPROVAL_WEEKS = 13  # the owner looks at reference prices once a quarter
-PROMOTIONS_AHEAD = 3  # this week's promotions and those of the next two weeks are known
+PROMOTIONS_AHEAD = 6  # the owner dates promotions ahead: this week and the next five are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Offer:
     log_cost: Float  # (S, n) log(cost / cost at the start), after the maker's allowance
     log_reference: Float  # (S, n) log(approved reference of this week / reference at the start), promotion included
     log_regular: Float  # (S, n) the same without the promotion
-    deal: Float  # (PROMOTIONS_AHEAD, S, n) 1 in promoted weeks: this week, the next, the one after
+    deal: Float  # (PROMOTIONS_AHEAD, S, n) 1 in promoted weeks: this week first
     feature: Float  # (S, n) utility of being advertised this week
     season: Float  # (S, 1) volume factor
 
