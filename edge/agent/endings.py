@@ -45,8 +45,9 @@ def nearest(wanted: Float | Int, low: Int, high: Int, endings: tuple[int, ...], 
     below, above = np.floor(wanted).astype(np.int64), np.ceil(wanted).astype(np.int64)
     below, above = below - down_by[below % modulus], above + up_by[above % modulus]
     below_fits, above_fits = (below >= low) & (below >= 1), above <= high
-    product = below.astype(np.float64) * above  # the geometric mean of the two divides them in log space
-    downward = below_fits & (~above_fits | (wanted * wanted <= product))
+    # Their geometric mean divides them in log space: wanted² ≤ below · above, written so that no large square rounds.
+    under, over = wanted - below, above - wanted
+    downward = below_fits & (~above_fits | (under * over <= wanted * (over - under)))
     best = np.where(downward, below, np.where(above_fits, above, plain))
     if own is not None:
         distance = np.abs(np.log(np.maximum(best, 1) / wanted))

@@ -41,7 +41,11 @@ def nearest_with_ending(wanted: int, low: int, high: int, endings: tuple[int, ..
     fitting = [price for price in around if has_ending(price, endings)]
     if not fitting:
         return wanted
-    return min(fitting, key=lambda price: (round(abs(math.log(price / wanted)), 12), price))
+    below = max((price for price in fitting if price <= wanted), default=0)
+    above = min((price for price in fitting if price >= wanted), default=0)
+    if not below or not above:
+        return below or above
+    return below if wanted * wanted <= below * above else above  # nearer in log, in exact integers
 
 
 def meet(limits: tuple[int, int], low: int, high: int) -> tuple[int, int]:
