@@ -122,8 +122,7 @@ def _last(disk: Disk, header: Header, numbers: list[int], salt: int) -> tuple[Se
             _repair(file, data, tail, header.number, salt)
     for number in [*torn, *spares[1:]]:
         disk.unlink(plan.segment_name(number))
-    if torn or spares:
-        disk.sync_directory()
+    disk.sync_directory()  # a process may have died between naming a segment and syncing its name
     segment = Segment(header.number, header.first_sequence, header.seed, header.segment_bytes, found.end, found.offsets)
     return segment, found.sequence, found.chain, not tail.clean or bool(torn), spares[:1]
 
