@@ -1,0 +1,143 @@
+"""A derived summary of a core's log up to one record, so that opening need not read every block again.
+
+It is never synced, and believed only if its own hash holds, it names this very log, and the log's record before its
+position is still the one it saw. Anything else means: replay from the start. Format: FORMATS.md, "Core checkpoint".
+"""
+
+import sys
+from array import array
+from collections.abc import Callable
+from typing import Final
+
+from edge.crypto.hashing import HASH_BYTES, hash256
+from edge.encoding import cbor
+from edge.errors import RemoteError, StorageError
+from edge.hypercore.merkle import Node, Tree
+from edge.hypercore.oplog import CoreHeader, Oplog, Signed
+from edge.storage.codec import Record
+from edge.storage.disk import Disk
+
+NAME: Final = "checkpoint"
+_TEMPORARY: Final = "checkpoint.tmp"
+_VERSION: Final = 1
+_BYTES_MAX: Final = 64 * 1024 * 1024  # four million stretches of blocks
+
+ReadRecord = Callable[[int], Record]
+
+
+def encode(oplog: Oplog, tree: Tree, store_id: bytes, last: Record) -> bytes:
+    """The checkpoint of this state, of which `last` was the newest record."""
+    signed = oplog.signed
+    body = cbor.encode(
+        [
+            _VERSION,
+            store_id,
+            oplog.next_sequence,
+            _digest(last),
+            oplog.length,
+            oplog.fork,
+            [[root.index, root.size, root.hash] for root in tree.roots],
+            _little_endian(oplog.run_indexes),
+            _little_endian(oplog.run_sequences),
+            [] if signed is None else [signed.length, signed.fork, signed.signature],
+            [[length, signer, signature] for (length, signer), signature in sorted(oplog.partials.items())],
+        ]
+    )
+    return body + hash256(body)
+
+
+def decode(data: bytes, header: CoreHeader, store_id: bytes, read: ReadRecord) -> tuple[Oplog, Tree]:
+    """State and roots; raises `RemoteError` where the checkpoint must not be believed."""
+    oplog, tree, store, digest = _parse(data)
+    if store != store_id:
+        raise RemoteError("checkpoint: of another log")
+    try:
+        if _digest(read(oplog.next_sequence - 1)) != digest:
+            raise RemoteError("checkpoint: the log has other content")
+    except (IndexError, StorageError) as error:
+        raise RemoteError(f"checkpoint: {error}") from error
+    oplog.header = header
+    return oplog, tree
+
+
+def block_of(data: bytes | None, sequence: int) -> int | None:
+    """Which block record `sequence` held at the checkpoint: names a block of a log that cannot be opened."""
+    if data is None:
+        return None
+    try:
+        return _parse(data)[0].index_of(sequence)
+    except RemoteError:
+        return None
+
+
+def _parse(data: bytes) -> tuple[Oplog, Tree, bytes, bytes]:
+    """State without header, roots, the log's id and the digest of its last record, as far as the bytes say."""
+    body, own_hash = data[:-HASH_BYTES], data[-HASH_BYTES:]
+    if hash256(body) != own_hash:
+        raise RemoteError("checkpoint: damaged")
+    match cbor.decode(body, bytes_max=_BYTES_MAX):
+        case [
+            1,
+            bytes(store),
+            int(sequence),
+            bytes(digest),
+            int(length),
+            int(fork),
+            list(roots),
+            bytes(indexes),
+            bytes(sequences),
+            list(signed),
+            list(partials),
+        ]:
+            pass
+        case _:
+            raise RemoteError("checkpoint: another version", reason="version")
+    oplog = Oplog()
+    oplog.next_sequence, oplog.length, oplog.fork = sequence, length, fork
+    oplog.run_indexes, oplog.run_sequences = _from_little_endian(indexes), _from_little_endian(sequences)
+    oplog.signed = Signed(*signed) if signed else None
+    oplog.partials = {(at, signer): signature for at, signer, signature in partials}
+    return oplog, Tree(length, tuple(Node(*root) for root in roots)), store, digest
+
+
+def save(disk: Disk, data: bytes) -> None:
+    """Replace the checkpoint in one step. Raises `OSError`; then the old one is still there."""
+    file = disk.open(_TEMPORARY, create=True)
+    try:
+        file.pwrite(data, 0)
+    finally:
+        file.close()
+    disk.rename(_TEMPORARY, NAME)
+
+
+def load(disk: Disk) -> bytes | None:
+    """The bytes of the checkpoint; None where there is none or it cannot be read."""
+    try:
+        if NAME not in disk.list():
+            return None
+        file = disk.open(NAME)
+        try:
+            return file.pread(min(file.size(), _BYTES_MAX), 0)
+        finally:
+            file.close()
+    except OSError:
+        return None
+
+
+def _digest(record: Record) -> bytes:
+    return hash256(bytes((record.kind,)), record.payload)
+
+
+def _little_endian(numbers: "array[int]") -> bytes:
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _from_little_endian(data: bytes) -> "array[int]":
+    numbers = array("Q")
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

@@ -1,0 +1,98 @@
+"""The tree nodes of one core in a file that is derived: node i stands at byte 40 i, and nothing is ever synced.
+
+A node is its size (8 bytes, little endian) and its hash (32). All of it can be computed again from the blocks, so a
+missing, torn or rotten file costs a rebuild and nothing else; for the same reason nobody trusts what `get` answers
+before it has led to a root that is known. New nodes gather in memory and go out in a few contiguous writes.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from edge.errors import StorageError, StorageFault
+from edge.hypercore.merkle import Node
+from edge.limits import TREE_BUFFER_NODES_MAX
+from edge.storage.disk import Disk, File, storage_error
+
+NAME: Final = "tree"
+_NODE_BYTES: Final = 40
+_FLUSH_NODES: Final = 2048
+_NO_HASH: Final = bytes(32)
+
+
+class NodeFile:
+    """Nodes by index. One thread."""
+
+    def __init__(self, disk: Disk, *, fresh: bool = False) -> None:
+        """Open the file, or make it; `fresh` empties it. Raises `StorageError`."""
+        self._disk = disk
+        self._unwritten: dict[int, Node] = {}
+        self._retry_at = _FLUSH_NODES
+        self.complete = True  # False once nodes had to be forgotten: the file must not be believed again
+        try:
+            self._file: File = disk.open(NAME, create=fresh or NAME not in disk.list())
+        except OSError as error:
+            raise storage_error(error, f"opening {disk.describe()}/{NAME}") from error
+
+    def put(self, nodes: Iterable[Node]) -> None:
+        """Remember nodes, replacing those of the same index. Never fails: the file is not worth an append."""
+        unwritten = self._unwritten
+        for node in nodes:
+            unwritten[node.index] = node
+        if len(unwritten) < self._retry_at:
+            return
+        if self.flush():
+            return
+        self._retry_at = len(unwritten) + _FLUSH_NODES
+        if len(unwritten) > TREE_BUFFER_NODES_MAX:
+            self.complete = False
+            unwritten.clear()
+
+    def get(self, index: int) -> Node:
+        """The node; `StorageError` CORRUPT where the file has none."""
+        node = self._unwritten.get(index)
+        if node is not None:
+            return node
+        try:
+            data = self._file.pread(_NODE_BYTES, index * _NODE_BYTES)
+        except OSError as error:
+            raise storage_error(error, f"reading {self._disk.describe()}/{NAME}") from error
+        if len(data) < _NODE_BYTES or data[8:] == _NO_HASH:
+            raise StorageError(f"{self._disk.describe()}/{NAME}: node {index} is missing", fault=StorageFault.CORRUPT)
+        return Node(index, int.from_bytes(data[:8], "little"), data[8:])
+
+    def flush(self) -> bool:
+        """Write what is only in memory; False if the disk refused, and then it stays in memory."""
+        run = bytearray()
+        start = end = -1
+        try:
+            for index in sorted(self._unwritten):
+                node = self._unwritten[index]
+                if index != end:
+                    if run:
+                        self._file.pwrite(run, start * _NODE_BYTES)
+                    start, run = index, bytearray()
+                run += node.size.to_bytes(8, "little")
+                run += node.hash
+                end = index + 1
+            if run:
+                self._file.pwrite(run, start * _NODE_BYTES)
+        except OSError:
+            return False
+        self._unwritten.clear()
+        self._retry_at = _FLUSH_NODES
+        return True
+
+    def clear(self) -> None:
+        """Start again with an empty file. Raises `StorageError`."""
+        self._unwritten.clear()
+        self._file.close()
+        try:
+            self._file = self._disk.open(NAME, create=True)
+        except OSError as error:
+            raise storage_error(error, f"creating {self._disk.describe()}/{NAME}") from error
+        self.complete = True
+
+    def close(self) -> None:
+        """Write what is left, if the disk takes it, and close."""
+        self.flush()
+        self._file.close()
