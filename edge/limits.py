@@ -45,6 +45,7 @@ MEMORY_UNLISTED_MAX: Final = 8192  # SKUs sold that no item file has named; a ti
 HISTORY_WEEKS_MAX: Final = 160  # three years and a bit: two seasons for every estimate
 CATEGORY_ITEMS_MAX: Final = 1024  # items priced together; larger categories are priced in parts
 PRICE_MINOR_MAX: Final = 100_000_000  # one million currency units at two decimals
+POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # a policy file; two layers of 256 and golden vectors take about 0.4 MB
 COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
 
 # --- health ----------------------------------------------------------------------------------------------------------
