@@ -17,6 +17,7 @@ COMMIT_QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024  # the same bound in bytes; a fe
 COMMIT_WINDOW_IDLE_S: Final = 0.25  # nobody waits: gather, because each sync costs a 4 KiB page of flash
 INTEGER_MAX: Final = 2**53 - 1  # lengths and indexes are JavaScript doubles at the other end
 SIGNERS_MAX: Final = 64  # of one manifest; a consortium's roster has far fewer
+FEEDS_MAX: Final = 4096  # named cores of one store; its registry is read and replaced as a whole
 SIGNATURE_BYTES_MAX: Final = 8192  # a core's signature record: SIGNERS_MAX parts of 68 bytes, and room
 PARTIAL_SIGNATURES_MAX: Final = 1024  # signatures of a multi-signer core that still wait for a quorum; 100 bytes each
 TREE_BUFFER_NODES_MAX: Final = 65_536  # tree nodes held while their derived file cannot be written; about 10 MB

@@ -1,0 +1,212 @@
+"""`pomona feed`: make, fill, read and check Hypercores in a folder. The same cores that a box keeps its records in."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge.cli.lines import Input, Lines
+from edge.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from edge.hypercore.hypercore import Hypercore
+    from edge.hypercore.store import FeedStore
+
+_APPEND_BLOCKS: Final = 2048  # lines of one append; below what a group holds
+_APPEND_BYTES: Final = 256 * 1024
+_EXAMPLES: Final = """\
+examples:
+  pomona feed create --store ./feeds prices            prints the key, 64 hex digits
+  echo hello | pomona feed append --store ./feeds prices
+  pomona feed cat --store ./feeds prices --start 0 --end 10
+  pomona feed verify --store ./feeds prices            reads everything back; names the first bad block
+  pomona feed list --store ./feeds --json
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `feed` and its actions."""
+    parser = commands.add_parser(
+        "feed",
+        help="create, append to, read and verify Hypercores",
+        description="Signed append-only logs in a folder, byte-equal to stock Hypercore 11.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    create = _action(actions, "create", "make a feed and print its key", _create)
+    create.add_argument("name", metavar="NAME", help="letters, digits, '.', '_' and '-'")
+    _encryption_key(create, "encrypt every block with this key; it is kept in the store, mode 0600")
+
+    append = _action(actions, "append", "append the lines of standard input, one block each", _append)
+    append.description = (
+        "Appends each line of standard input as one block, as soon as it can be read. After each group that is on "
+        "the disk it prints the new length: blocks below it survive a power cut."
+    )
+    append.add_argument("name", metavar="NAME")
+
+    cat = _action(actions, "cat", "print blocks, one a line", _cat)
+    cat.add_argument("feed", metavar="NAME_OR_KEY")
+    cat.add_argument("--start", type=_count, default=0, metavar="N", help="first block (default 0)")
+    cat.add_argument("--end", type=_count, metavar="M", help="block to stop before (default: the length)")
+    _encryption_key(cat, "key of an encrypted feed, where the store does not have it")
+
+    verify = _action(actions, "verify", "check every block and signature", _verify)
+    verify.add_argument("feed", metavar="NAME_OR_KEY")
+
+    _action(actions, "list", "the feeds of a store", _list)
+
+
+def _action(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    text: str,
+    run: Callable[[argparse.Namespace, "FeedStore"], Coroutine[None, None, int]],
+) -> argparse.ArgumentParser:
+    def start(options: argparse.Namespace) -> int:
+        from edge.hypercore.store import FeedStore  # noqa: PLC0415 - help and usage errors need none of this
+
+        return asyncio.run(run(options, FeedStore(options.store)))
+
+    parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the folder that holds the feeds")
+    parser.add_argument("--json", action="store_true", help="one JSON value a line")
+    parser.set_defaults(run=start)
+    return parser
+
+
+def _encryption_key(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--encryption-key", type=_key, metavar="HEX", help=f"64 hex digits: {text}")
+
+
+def _key(text: str) -> bytes:
+    from edge.crypto.keys import parse_key  # noqa: PLC0415 - as above
+
+    try:
+        return parse_key(text, what="key")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+async def _create(options: argparse.Namespace, store: "FeedStore") -> int:
+    from edge.crypto.hashing import discovery_key  # noqa: PLC0415 - as above
+
+    feed = await store.create(options.name, encryption_key=options.encryption_key)
+    if options.json:
+        values = {"name": feed.name, "key": feed.key.hex(), "discovery_key": discovery_key(feed.key).hex()}
+        print(json.dumps({**values, "encrypted": feed.encrypted}))
+    else:
+        print(feed.key.hex())
+    return 0
+
+
+async def _append(options: argparse.Namespace, store: "FeedStore") -> int:
+    core = await store.open(store.find(options.name), write=True)
+    try:
+        source, lines, chunk = Input(sys.stdin.fileno()), Lines(), b"."
+        while chunk:
+            chunk = await source.read()
+            for blocks in _groups(lines.feed(chunk) if chunk else lines.end()):
+                length = await core.append(blocks, urgent=True)
+                print(json.dumps({"length": length, "fork": core.fork}) if options.json else length, flush=True)
+    finally:
+        await core.close()
+    return 0
+
+
+def _groups(lines: list[bytes]) -> Iterator[list[bytes]]:
+    group: list[bytes] = []
+    size = 0
+    for line in lines:
+        if group and (len(group) >= _APPEND_BLOCKS or size + len(line) > _APPEND_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(line)
+        size += len(line)
+    if group:
+        yield group
+
+
+async def _cat(options: argparse.Namespace, store: "FeedStore") -> int:
+    core = await store.open(store.find(options.feed), encryption_key=options.encryption_key)
+    try:
+        end = core.length if options.end is None else options.end
+        if options.start > core.length or end > core.length:
+            raise ConfigError("--start" if options.start > core.length else "--end", f"the length is {core.length}")
+        out = sys.stdout.buffer
+        for index, block in enumerate(core.blocks(options.start, end), options.start):
+            out.write(_as_json(index, block) if options.json else block + b"\n")
+        out.flush()
+    finally:
+        await core.close()
+    return 0
+
+
+def _as_json(index: int, block: bytes) -> bytes:
+    """Text where the block is UTF-8, else hexadecimal."""
+    try:
+        value = {"index": index, "text": block.decode()}
+    except UnicodeDecodeError:
+        value = {"index": index, "hex": block.hex()}
+    return json.dumps(value).encode() + b"\n"
+
+
+async def _verify(options: argparse.Namespace, store: "FeedStore") -> int:
+    feed = store.find(options.feed)
+    try:
+        core = await store.open(feed)
+        try:
+            blocks = await core.verify(_progress if sys.stderr.isatty() else None)
+            report = {"blocks": blocks, "fork": core.fork, "signed": core.signed.length if core.signed else 0}
+        finally:
+            await core.close()
+            if sys.stderr.isatty():
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+    except StorageError as error:
+        if options.json:
+            bad = getattr(error, "index", None)
+            print(json.dumps({"ok": False, "name": feed.name, "first_bad_block": bad, "error": str(error)}))
+        raise
+    if options.json:
+        print(json.dumps({"ok": True, "name": feed.name, "key": feed.key.hex(), **report}))
+        return 0
+    behind = blocks - report["signed"]
+    tail = f"; the newest {behind} have no signature on disk yet" if behind else ""
+    print(f"{feed.name}: {blocks} blocks good, fork {report['fork']}, signed to {report['signed']}{tail}")
+    return 0
+
+
+def _progress(done: int, total: int) -> None:
+    print(f"\rverifying record {done:,} of {total:,}", end="", file=sys.stderr, flush=True)
+
+
+async def _list(options: argparse.Namespace, store: "FeedStore") -> int:
+    for feed in store.feeds():
+        core: Hypercore | None = None
+        trouble = ""
+        try:
+            core = await store.open(feed)
+        except (ConfigError, StorageError) as error:
+            trouble = str(error)
+        try:
+            if options.json:
+                state = None if core is None else {"length": core.length, "bytes": core.byte_length, "fork": core.fork}
+                entry = {"name": feed.name, "key": feed.key.hex(), "encrypted": feed.encrypted, "state": state}
+                print(json.dumps({**entry, "error": trouble} if trouble else entry))
+            else:
+                size = trouble if core is None else f"{core.length} blocks, {core.byte_length} bytes, fork {core.fork}"
+                print(f"{feed.name}  {feed.key.hex()}  {size}{', encrypted' if feed.encrypted else ''}")
+        finally:
+            if core is not None:
+                await core.close()
+    return 0
