@@ -99,7 +99,7 @@ class SegmentLog:
         """Drop what is staged, leave the watermark, let go of the folder. Again: does nothing."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._left = True, 0
         with contextlib.suppress(OSError):  # the records are durable; this only narrows what a later check can tell
             self._leave_watermark()
         with contextlib.suppress(OSError):

@@ -1,9 +1,9 @@
 """A disk in memory that knows what a power cut may leave behind.
 
 Model: a file's unsynced writes are kept apart from its durable bytes, cut at 512-byte sectors. A power cut keeps
-`prefix`: the first k sectors, in order of writing; `reordered`: of each sector any of its versions; `torn`: as reordered,
-and some sectors hold a mix of old and new bytes, or garbage wherever the two differ. A file that grew keeps any length
-up to the new one, filled with zeros or garbage. Directory operations since the last sync survive as any prefix.
+`prefix`: the first k sectors, in order of writing; `reordered`: of each sector any version; `torn`: as reordered, and
+some sectors hold a mix of old and new bytes, or garbage wherever the two differ. A file that grew keeps any length up
+to the new one, filled with zeros or garbage. Directory operations since the last sync survive as any prefix.
 `killed` is the death of the process alone: the page cache stays, its dirty pages are still to be written.
 
 A failed sync does what Linux does: some sectors reached the device, all pages are clean, and nobody knows which.
@@ -238,8 +238,8 @@ class CrashDisk:
         names = self.durable_names
         if self.pending_names:
             names = dict(names)
-            for name, inode, gone in self.pending_names[: rng.randint(0, len(self.pending_names))]:
-                apply(names, name, inode, gone)
+            for name, target, gone in self.pending_names[: rng.randint(0, len(self.pending_names))]:
+                apply(names, name, target, gone)
         found.live = {name: Inode(inode.after(rng, cut)) for name, inode in names.items()}
         found.durable_names = dict(found.live)
         return found
