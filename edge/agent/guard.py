@@ -262,6 +262,18 @@ def project(
     )
 
 
+def hold(inputs: GuardInputs, rules: GuardRules, *, lane: Corridor | None = None) -> GuardResult:
+    """The book if nothing is asked: last prices, the owner's own moves carried out, hard limits and index kept."""
+    if lane is None:
+        lane = corridor(inputs, rules)
+    reference = np.where(lane.valid, inputs.reference, 1)
+    price, forced = _index_of_base(lane.base, lane, reference)
+    flags = lane.flags | np.where(forced, int(Rule.INDEX), 0)
+    log_multiplier = np.where(lane.valid, np.log(np.maximum(price, 1) / reference), 0.0)
+    index = np.sum(lane.weight * log_multiplier, axis=-1)
+    return GuardResult(price, log_multiplier, flags.astype(np.int32), price != inputs.previous, index)
+
+
 def _around(centre: Int, width: float) -> tuple[Int, Int]:
     """Integer prices within ±width (log) of `centre`; contains `centre`."""
     low = np.ceil(centre * np.exp(-width) - _EPS).astype(np.int64)
@@ -404,6 +416,7 @@ __all__ = [
     "bounds",
     "bounds_of",
     "corridor",
+    "hold",
     "ladders",
     "project",
 ]
