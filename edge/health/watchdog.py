@@ -52,7 +52,7 @@ class StallDetector:
 
 
 def watchdog_period_s(environment: Mapping[str, str], pid: int) -> float | None:
-    """Seconds within which the supervisor wants to hear from process `pid`; None: not at all (sd_watchdog_enabled(3))."""
+    """Seconds within which the supervisor wants to hear from `pid`; None: not at all (sd_watchdog_enabled(3))."""
     text = environment.get("WATCHDOG_USEC", "")
     if not text.isdecimal() or int(text) == 0:
         return None

@@ -140,6 +140,7 @@ class Catalogue:
                 rows[index] = (_NO_PRICE, 0)
                 del self._current[index]
         if rows:
+            promotions = [row for row in promotions if rows[row[0]][0] != _NO_PRICE]
             promotions.sort(key=lambda row: row[0])  # stable: first listed stays first
             version = _item_version(ordinal, rows, promotions)
             _put(self.item_versions, version, _joined_items)
@@ -155,14 +156,14 @@ class Catalogue:
             _put(self.book_versions, _book_version(day.toordinal(), found), _joined_books)
 
     def forget_before(self, week: int) -> None:
-        """Keep of the versions older than `week` only what still holds when it begins."""
+        """Keep of the versions older than `week` only what still holds when it begins, as one version of each kind."""
         day = week_start(week).toordinal()
-        if sum(v.day < day for v in self.item_versions) > 1:
-            old = [v for v in self.item_versions if v.day < day]
-            self.item_versions[: len(old)] = [_joined_items(old, from_day=day)]
-        if sum(v.day < day for v in self.book_versions) > 1:
-            books = [v for v in self.book_versions if v.day < day]
-            self.book_versions[: len(books)] = [_joined_books(books)]
+        items = bisect_left(self.item_versions, day, key=lambda v: v.day)
+        if items:
+            self.item_versions[:items] = [_joined_items(self.item_versions[:items], from_day=day)]
+        books = bisect_left(self.book_versions, day, key=lambda v: v.day)
+        if books > 1:
+            self.book_versions[:books] = [_joined_books(self.book_versions[:books])]
 
     def restore(self, skus: list[str], categories: list[str], category_of: list[int]) -> None:
         """Take the numbering of a snapshot; only on an empty catalogue, before its versions are put in."""
@@ -225,13 +226,13 @@ class Catalogue:
             book[start:, columns] = books.price[rows]
         known = ~np.isnan(reference)
         shelf = np.where(known & ~np.isnan(book), book, reference)
-        offered = known.reshape(-1, 7, len(items)).mean(axis=1)
+        offered = known.reshape(days // 7, 7, len(items)).mean(axis=1)
         return (
             _known_mean(reference, known),
             _known_mean(cost, known),
             _known_mean(shelf, known),
-            deal.reshape(-1, 7, len(items)).mean(axis=1),
-            feature.reshape(-1, 7, len(items)).mean(axis=1),
+            deal.reshape(days // 7, 7, len(items)).mean(axis=1),
+            feature.reshape(days // 7, 7, len(items)).mean(axis=1),
             offered,
         )
 
@@ -269,8 +270,8 @@ def _common(items: Int, of_version: NDArray[np.uint16]) -> tuple[Int, Int]:
 
 def _known_mean(values: Float, known: NDArray[np.bool_]) -> Float:
     """Weekly means of daily `values` over the `known` days; NaN where there is none."""
-    days = known.reshape(-1, 7, known.shape[1]).sum(axis=1)
-    total = np.where(known, values, 0.0).reshape(-1, 7, known.shape[1]).sum(axis=1)
+    days = known.reshape(len(known) // 7, 7, known.shape[1]).sum(axis=1)
+    total = np.where(known, values, 0.0).reshape(len(known) // 7, 7, known.shape[1]).sum(axis=1)
     return np.where(days > 0, total / np.maximum(days, 1), np.nan)
 
 

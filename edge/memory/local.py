@@ -26,7 +26,7 @@ from edge.memory.cache import QueryCache
 from edge.memory.catalogue import Catalogue
 from edge.memory.image import MemoryImage
 from edge.memory.pages import PRICE_BITS, Int
-from edge.memory.sales import SalesTable, WeeklySales
+from edge.memory.sales import NO_HORIZON, SalesTable, WeeklySales
 from edge.memory.statistics import BASELINE_WEEKS, confidence, market_trend, presumed_stockout, success_metric
 from edge.records.history import Bool, CategoryHistory, Float, week_of, week_start
 from edge.records.item import Item
@@ -37,6 +37,8 @@ from edge.records.receipt import MILLI_PER_UNIT, Receipt, ReceiptKind
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _DAY_MS: Final = 86_400_000
 _DAY_BYTES: Final = 350  # a dictionary entry with a list of four integers
+_FIRST_WEEK: Final = week_of(date.min) + HISTORY_WEEKS_MAX  # leaves room for looking back
+_LAST_WEEK: Final = week_of(date.max) - 1
 _TREND_WEEKS: Final = 130  # how far back a trend looks: two and a half years for the season
 
 ReadReceipt = Callable[[int], Receipt | None]
@@ -136,15 +138,13 @@ class LocalPriceMemory:
         """
         changed = self.catalogue.put_items(items, removed, on_day)
         self._versions += [0] * (len(self.catalogue.skus) - len(self._versions))
-        self._structure += 1
-        self._stay_in_bounds()
+        self._follow_catalogue()
         return changed
 
     def apply_book(self, prices: Mapping[str, int], valid_from: date) -> None:
         """Take in published prices (minor units by SKU), in force from `valid_from` on; SKUs not named keep theirs."""
         self.catalogue.put_book(prices, valid_from)
-        self._structure += 1
-        self._stay_in_bounds()
+        self._follow_catalogue()
 
     def _cancel(self, post_void: Receipt) -> None:
         target = post_void.voids
@@ -212,6 +212,12 @@ class LocalPriceMemory:
         size = (2 * abs(amount) * factor + divisor) // (2 * divisor)
         return size if amount >= 0 else -size
 
+    def _follow_catalogue(self) -> None:
+        if self.sales.horizon != NO_HORIZON:
+            self.catalogue.forget_before(self.sales.horizon)
+        self._structure += 1
+        self._stay_in_bounds()
+
     def _open_week(self, week: int) -> None:
         horizon = self.sales.horizon
         self.sales.open_week(week)
@@ -275,6 +281,7 @@ class LocalPriceMemory:
 
     def price_point(self, sku: str, period: int) -> PricePoint | None:
         """`sku` in week `period`; None if nothing of it was sold then, or it or the week is not known."""
+        _check_span(period, period)
         index = self.catalogue.index.get(sku)
         if index is None:
             return None
@@ -289,6 +296,7 @@ class LocalPriceMemory:
 
     def trend(self, sku: str, period: int) -> MarketTrend | None:
         """Where `sku`'s weekly units are going at week `period`; None with fewer than 4 observed weeks."""
+        _check_span(period, period)
         index = self.catalogue.index.get(sku)
         if index is None:
             return None
@@ -297,6 +305,7 @@ class LocalPriceMemory:
 
     def category_trend(self, category: str, period: int) -> MarketTrend | None:
         """The same for the units of all items now in `category` together."""
+        _check_span(period, period)
         members = self.catalogue.members(category)
         version = (self._structure, sum(self._versions[index] for index in members))
         return self.cache.get(("category", category, period), version, lambda: self._trend(members, period))
@@ -405,7 +414,8 @@ class _Series:
 
 
 def _check_span(first_week: int, last_week: int) -> int:
+    """Number of weeks, which must be 1 to HISTORY_WEEKS_MAX, and within the calendar."""
     weeks = last_week - first_week + 1
-    if not 1 <= weeks <= HISTORY_WEEKS_MAX:
-        raise LocalError(f"weeks {first_week}..{last_week}: ask for 1 to {HISTORY_WEEKS_MAX}")
+    if not 1 <= weeks <= HISTORY_WEEKS_MAX or not _FIRST_WEEK <= first_week <= last_week <= _LAST_WEEK:
+        raise LocalError(f"weeks {first_week}..{last_week}: ask for 1 to {HISTORY_WEEKS_MAX} of the calendar")
     return weeks

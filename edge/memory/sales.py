@@ -16,6 +16,7 @@ import numpy as np
 
 from edge.memory.pages import Int, WeekPage
 
+NO_HORIZON: Final = -(2**31)  # no week has been forgotten yet
 CHANGES_MAX: Final = 4096  # about 1 MB; merging them takes a few ms
 CHANGE_BYTES: Final = 300  # a dictionary entry, its key, a list of three integers; measured with CPython 3.11
 
@@ -35,7 +36,7 @@ class SalesTable:
     """Sales by (week, item, shelf price). Item indexes are below 65,536; weeks are `week_of` numbers."""
 
     def __init__(self, weeks_max: int) -> None:
-        self.horizon = -(2**31)  # weeks below it are forgotten
+        self.horizon = NO_HORIZON  # weeks below it are forgotten
         self._weeks_max = weeks_max
         self._pages: dict[int, WeekPage] = {}
         self._changes: dict[int, dict[int, list[int]]] = {}
