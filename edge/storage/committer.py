@@ -227,12 +227,7 @@ class GroupCommitter:
 
     def _write(self, group: list[_Append], firsts: list[int]) -> None:
         """On the worker thread. `firsts` is filled only once everything is durable."""
-        stage = self._log.stage
-        staged: list[int] = []
-        for entry in group:
-            staged.append(self._log.next_sequence)
-            for kind, payload in entry.records:
-                stage(kind, payload)
+        staged = [self._log.stage_all(entry.records) for entry in group]
         self._log.commit()
         firsts.extend(staged)
 

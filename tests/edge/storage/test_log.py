@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from edge.errors import ConfigError, LocalError, StorageError, StorageFault
 from edge.limits import RECORD_BYTES_MAX
 from edge.storage.files import OsDisk
-from edge.storage.log import Record, SegmentLog
+from edge.storage.log import RECORD_COST, Record, SegmentLog
 from edge.storage.plan import SegmentCorrupt, segment_name
 
 SMALL = 16 * 1024
@@ -57,6 +57,21 @@ class Model(RuleBasedStateMachine):
             return
         assert self.log.stage(kind, payload) == len(self.durable) + len(self.staged)
         self.staged.append((kind, payload))
+
+    @rule(records=st.lists(st.tuples(st.integers(-1, 256), st.binary(max_size=300)), max_size=12))
+    def stage_all(self, records: list[tuple[int, bytes]]) -> None:
+        before = self.log.next_sequence
+        try:
+            assert self.log.stage_all(records) == before
+        except LocalError:
+            bad_kind = any(not 0 <= kind <= 255 for kind, _ in records)
+            assert bad_kind or sum(len(payload) for _, payload in records) + RECORD_COST * len(records) > self.left()
+        else:
+            self.staged += records
+
+    def left(self) -> int:
+        used = sum(len(payload) + RECORD_COST for _, payload in self.staged)
+        return self.log.group_bytes - used
 
     @rule()
     def commit(self) -> None:

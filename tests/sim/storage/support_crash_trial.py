@@ -111,8 +111,11 @@ class Trial:
         world.attempts.append(group)
         if not group:
             return
-        for kind, payload in group:
-            log.stage(kind, payload)
+        if rng.random() < 0.5:
+            log.stage_all(group)
+        else:
+            for kind, payload in group:
+                log.stage(kind, payload)
         try:
             log.commit()
         except StorageError:
