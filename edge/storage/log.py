@@ -62,7 +62,7 @@ class SegmentLog:
         self._closed = False
         self._chain = self._durable_chain = found.chain
         self._watermark_end = self._active.end
-        self._slot_sequence = found.sequence  # what a clean close last left on the disk
+        self._slot_sequence = found.watermark  # as a close leaves it
         self._buffer = bytearray(MARK_BYTES)
         self._offsets: array[int] = array("I")  # of the staged records, within the buffer
         self._left = self._group_room()
@@ -121,13 +121,11 @@ class SegmentLog:
         left = self._left - length - RECORD_COST
         if left < 0 or length > RECORD_BYTES_MAX or sequence - self.durable_sequence >= GROUP_RECORDS_MAX:
             raise LocalError(f"a record of {length} bytes does not fit the group; commit first, or it is too long")
-        self._left = left
         chain = crc32(payload, crc32(RECORD_PREFIX.pack(length, sequence, kind), self._chain))
         self._offsets.append(len(buffer))
         buffer += RECORD_HEAD.pack(length, chain, sequence, kind)
         buffer += payload
-        self._chain = chain
-        self.next_sequence = sequence + 1
+        self._left, self._chain, self.next_sequence = left, chain, sequence + 1
         return sequence
 
     def stage_all(self, records: Sequence[tuple[int, bytes]]) -> int:
@@ -414,4 +412,4 @@ def _create(disk: Disk, store_id: bytes, segment_bytes: int) -> Recovered:
     except OSError:
         spare.discard()
         raise
-    return Recovered(store_id, [Segment(0, 0, seed, segment_bytes)], 0, seed, 1, None, repaired=False)
+    return Recovered(store_id, [Segment(0, 0, seed, segment_bytes)], 0, seed, 0, 1, None, repaired=False)

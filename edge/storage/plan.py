@@ -66,12 +66,14 @@ class Tail:
     """The last segment: what is valid, and what must be done before anything is appended.
 
     `clean`: nothing. Else write `data[rewrite_from:walk.end]` again, zero `dirty` (offsets from, to), and sync.
+    `watermark` is the sequence that the watermark names, if it is intact.
     """
 
     walk: Walk
     clean: bool
     rewrite_from: int
     dirty: tuple[int, int]
+    watermark: int | None
 
 
 def segment_name(number: int) -> str:
@@ -123,7 +125,7 @@ def judge_tail(data: bytes, header: Header, salt: int) -> Tail:
     proven = marked_end and (found.end > DATA_OFFSET or watermark is not None)
     clean = proven and dirty[0] == dirty[1]
     rewrite_from = found.marked if found.marked is not None and found.marked > DATA_OFFSET else 0
-    return Tail(found, clean, rewrite_from, dirty if clean else _dirty(data, found.end))
+    return Tail(found, clean, rewrite_from, dirty if clean else _dirty(data, found.end), watermark)
 
 
 def judge_leftover(data: bytes, number: int, salt: int, sequence: int) -> Leftover:

@@ -35,6 +35,7 @@ class Recovered:
     segments: list[Segment]
     sequence: int
     chain: int
+    watermark: int | None
     next_number: int
     spare_number: int | None
     repaired: bool
@@ -58,18 +59,18 @@ def recover(disk: Disk) -> Recovered | None:
         for header, successor in pairwise(headers)
         if (segment := _sealed(disk, header, successor, salt)) is not None
     ]
-    last, sequence, chain, repaired, leftovers = _last(disk, headers[-1], numbers, salt)
-    spare_number = leftovers[0] if leftovers else None
+    last, tail, torn, spare_number = _last(disk, headers[-1], numbers, salt)
     for header, successor in pairwise(headers):
         _restore_footer(disk, segments, header, successor)
     return Recovered(
         store_id=first.store_id,
         segments=[*segments, last],
-        sequence=sequence,
-        chain=chain,
+        sequence=tail.walk.sequence,
+        chain=tail.walk.chain,
+        watermark=tail.watermark if tail.clean else tail.walk.sequence,
         next_number=max(numbers) + 1,
         spare_number=spare_number,
-        repaired=repaired,
+        repaired=torn or not tail.clean,
     )
 
 
@@ -111,8 +112,11 @@ def _read_footer(file: File, segment_bytes: int) -> codec.Footer | None:
     return codec.decode_footer(file.pread(size, segment_bytes - size))
 
 
-def _last(disk: Disk, header: Header, numbers: list[int], salt: int) -> tuple[Segment, int, int, bool, list[int]]:
-    """Judge the last segment and what lies after it, then repair both. Nothing is written before all is judged."""
+def _last(disk: Disk, header: Header, numbers: list[int], salt: int) -> tuple[Segment, plan.Tail, bool, int | None]:
+    """Judge the last segment and what lies after it, then repair both; nothing is written before all is judged.
+
+    Returns the segment, the verdict, whether torn files were removed, and the number of a spare that is ready.
+    """
     with _opened(disk, header.number) as file:
         data = file.pread(header.segment_bytes, 0)
         tail = plan.judge_tail(data, header, salt)
@@ -124,7 +128,7 @@ def _last(disk: Disk, header: Header, numbers: list[int], salt: int) -> tuple[Se
         disk.unlink(plan.segment_name(number))
     disk.sync_directory()  # a process may have died between naming a segment and syncing its name
     segment = Segment(header.number, header.first_sequence, header.seed, header.segment_bytes, found.end, found.offsets)
-    return segment, found.sequence, found.chain, not tail.clean or bool(torn), spares[:1]
+    return segment, tail, bool(torn), spares[0] if spares else None
 
 
 def _leftovers(disk: Disk, last: Header, numbers: list[int], salt: int, sequence: int) -> tuple[list[int], list[int]]:

@@ -110,8 +110,8 @@ def promises_too_early(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], bool, str]] = [  # mutant, on a failing disk, what is seen
-    (acknowledges_without_a_sync, False, "came back, or changed"),
-    (never_syncs_the_folder, False, "came back, or changed"),
+    (acknowledges_without_a_sync, False, "came back, or changed|raised"),
+    (never_syncs_the_folder, False, "came back, or changed|was durable"),
     (leaves_the_tail, False, "second recovery"),
     (leaves_the_tail_and_does_not_chain, False, "nobody submitted|second recovery"),  # ghosts
     (trusts_the_page_cache, True, "was durable|came back"),
@@ -213,6 +213,33 @@ def test_one_failing_operation_loses_nothing_that_was_acknowledged_and_the_log_g
             rest = records[len(acknowledged) :]
             assert records[: len(acknowledged)] == acknowledged
             assert not rest or rest == refused[0][: len(rest)]
+
+
+def test_a_full_disk_refuses_groups_until_there_is_room_again() -> None:
+    for seed in range(40):
+        rng = Random(seed)
+        disk = CrashDisk(rng)
+        log = SegmentLog.open(disk, create=True, store_id=STORE_ID, segment_bytes=2048)
+        disk.room = rng.randint(2048, 9000)
+        acknowledged: list[bytes] = []
+        refusals = 0
+        for turn in range(120):
+            if turn == 80:
+                disk.room = None
+            payload = rng.randbytes(rng.randint(0, 300))
+            log.stage(1, payload)
+            try:
+                log.commit()
+                acknowledged.append(payload)
+            except StorageError as error:
+                refusals += error.fault is StorageFault.FULL
+            log.work()
+        assert refusals > 0
+        assert len(acknowledged) >= 40
+        assert len(acknowledged) + refusals == 120
+        for cut in Cut:
+            again = SegmentLog.open(disk.after(cut, rng), create=False)
+            assert [record.payload for record in again.scan()] == acknowledged
 
 
 def test_after_a_failed_sync_the_segment_is_never_written_again() -> None:
