@@ -16,6 +16,7 @@ same time: a commit publishes a group's offsets before `durable_sequence` rises,
 
 import contextlib
 import os
+import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -131,23 +132,26 @@ class SegmentLog:
     def stage_all(self, records: Sequence[tuple[int, bytes]]) -> int:
         """Stage (kind, payload) records at once, all or none; returns the first one's sequence. The fast way in."""
         first = sequence = self.next_sequence
-        left = self._left - sum([len(payload) + RECORD_COST for _, payload in records])
-        if left < 0 or sequence + len(records) - self.durable_sequence > GROUP_RECORDS_MAX:
-            raise LocalError(f"{len(records)} records do not fit the group; commit first")
-        if any(len(payload) > RECORD_BYTES_MAX or not 0 <= kind <= 255 for kind, payload in records):
-            raise LocalError("a record is too long, or its kind is not one byte")
+        lengths = [len(payload) for _, payload in records]
+        left = self._left - sum(lengths) - RECORD_COST * len(records)
+        count = len(self._offsets)
+        if left < 0 or count + len(records) > GROUP_RECORDS_MAX or max(lengths, default=0) > RECORD_BYTES_MAX:
+            raise LocalError(f"{len(records)} records do not fit the group; commit first, or one is too long")
         prefix, head, add_offset = RECORD_PREFIX.pack, RECORD_HEAD.pack, self._offsets.append
         chain, offset = self._chain, len(self._buffer)
         parts: list[bytes] = []
         add = parts.append
-        for kind, payload in records:
-            length = len(payload)
-            chain = crc32(payload, crc32(prefix(length, sequence, kind), chain))
-            add(head(length, chain, sequence, kind))
-            add(payload)
-            add_offset(offset)
-            offset += RECORD_HEAD_BYTES + length
-            sequence += 1
+        try:
+            for (kind, payload), length in zip(records, lengths, strict=True):
+                chain = crc32(payload, crc32(prefix(length, sequence, kind), chain))
+                add(head(length, chain, sequence, kind))
+                add(payload)
+                add_offset(offset)
+                offset += RECORD_HEAD_BYTES + length
+                sequence += 1
+        except struct.error as error:
+            del self._offsets[count:]
+            raise LocalError(f"record kind: {error}") from error
         self._buffer += b"".join(parts)
         self._left, self._chain, self.next_sequence = left, chain, sequence
         return first
