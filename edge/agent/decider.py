@@ -131,7 +131,7 @@ class Decider:
         lane = situation.lane if situation is not None else guard.corridor(inputs, self._rules.guard)
         inputs = situation.inputs if situation is not None else inputs
         held = guard.hold(inputs, self._rules.guard, lane=lane)
-        wish, chosen = None, held
+        wish, chosen, effect = None, held, _no_effect(count)
         if situation is not None:
             try:
                 seen = _observe(situation, request.slots)
@@ -139,9 +139,10 @@ class Decider:
                     request.mode, situation, seen=seen, place=place, rng=rng, late=late, failures=failures
                 )
                 chosen = self._guarded(situation, wish, lane)
+                effect = _effect(situation, held.log_multiplier, chosen.log_multiplier)
             except Exception as error:  # noqa: BLE001  # nothing that a model does may stop a book from being published
                 failures.append(_failure("decision", error))
-                wish, chosen = None, held
+                wish, chosen, effect = None, held, _no_effect(count)
         published = chosen if request.mode is Mode.LIVE else held
         batch = _batch(
             request,
@@ -150,7 +151,7 @@ class Decider:
             situation=situation,
             wish=wish,
             seen=seen,
-            held=held,
+            effect=effect,
             chosen=chosen,
             published=published,
             inputs=inputs,
@@ -271,10 +272,12 @@ class _Effect:
     profit_change_sd: Float
 
 
-def _effect(situation: Situation | None, held: Float, chosen: Float, count: int) -> _Effect:
+def _no_effect(count: int) -> _Effect:
+    return _Effect(*(np.zeros(count) for _ in range(5)))
+
+
+def _effect(situation: Situation, held: Float, chosen: Float) -> _Effect:
     """Expected effect of moving from `held` to `chosen` log multipliers; sd by the delta method in own elasticities."""
-    if situation is None:
-        return _Effect(*(np.zeros(count) for _ in range(5)))
     now, model = situation.horizon.week(0), situation.model
     at = respond(model, now.reference + held, now, situation.pantry)
     after = expected_units(model, now.reference + chosen, now, situation.pantry)
@@ -292,14 +295,13 @@ def _batch(
     situation: Situation | None,
     wish: _Wish | None,
     seen: NDArray[np.float32],
-    held: guard.GuardResult,
+    effect: _Effect,
     chosen: guard.GuardResult,
     published: guard.GuardResult,
     inputs: guard.GuardInputs,
     failures: list[str],
 ) -> DecisionBatch:
     count = len(request.items)
-    effect = _effect(situation, held.log_multiplier, chosen.log_multiplier, count)
     zero = np.zeros(count)
     by_policy = wish is not None and wish.source is Source.SAC and policy is not None
 

@@ -102,7 +102,8 @@ def calibrate(
 
     `elasticity` (..., n) own, negative; `category_elasticity` (...) of all units when all prices move together,
     negative; `units` (..., n) a week at reference; `inside` (...) share of shopping for the category done here.
-    kappa solves |e_i| = kappa_i (1 − s_i (1 − E / Σ s kappa)) by fixed point, E the absolute category elasticity.
+    kappa solves |e_i| = kappa_i (1 − s_i (1 − E / Σ s kappa)) by fixed point, E the absolute category elasticity; where
+    an item's share is so large that no kappa does, its own elasticity gives way. A lone item is its category.
     """
     total = np.sum(units, axis=-1, keepdims=True)
     if not bool(np.all(total > 0)):
@@ -110,11 +111,11 @@ def calibrate(
     share = np.maximum(units / total, 1e-6)
     share = share / np.sum(share, axis=-1, keepdims=True)
     own = np.maximum(np.abs(elasticity), KAPPA_MIN)
-    pooled = np.abs(category_elasticity)
+    pooled = np.abs(category_elasticity) if own.shape[-1] > 1 else own[..., 0]
     kappa = own / (1.0 - 0.44 * share)
     for _ in range(12):  # a contraction for category elasticities below the mean own one; 1e-6 after about eight
         mean = np.sum(share * kappa, axis=-1)
-        kappa = own / np.maximum(1.0 - share * (1.0 - np.minimum(pooled / mean, 1.0))[..., None], 0.05)
+        kappa = own / np.maximum(1.0 - share * (1.0 - np.minimum(pooled / mean, 1.0))[..., None], 1 / 3)
     mean = np.sum(share * kappa, axis=-1)
     nest = np.minimum(pooled / mean, 1.0) / (1.0 - inside)
     shape = np.broadcast_shapes(share.shape, kappa.shape)
