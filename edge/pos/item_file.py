@@ -169,3 +169,39 @@ def _scaled(text: str, scale: int) -> int:
     if not -(10**15) < value < 10**15:
         raise RecordInvalid(f"{text} is out of range")
     return int(value)
+
+
+def format_items(items: Iterable[Item], currency: str) -> str:
+    """An item file's text: `parse_items(format_items(items, c), c)` gives the same items."""
+    per_unit = minor_per_unit(currency)
+
+    def price(minor: int | None) -> str:
+        return "" if minor is None else _decimal(minor, per_unit)
+
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for item in items:
+        promotions = (f"{p.start}..{p.end}@{price(p.price_minor)}{'*' if p.featured else ''}" for p in item.promotions)
+        writer.writerow(
+            {
+                "sku": item.sku,
+                "name": item.name,
+                "category": item.category,
+                "reference_price": price(item.reference_minor),
+                "cost": _decimal(item.cost_e4, COST_PER_UNIT),
+                "floor": price(item.floor_minor),
+                "ceiling": price(item.ceiling_minor),
+                "ladder": item.ladder or "",
+                "size": "" if item.size is None else repr(item.size),
+                "weighed": "yes" if item.weighed else "",
+                "promotions": ";".join(promotions),
+            }
+        )
+    return out.getvalue()
+
+
+def _decimal(amount: int, scale: int) -> str:
+    """`amount` / `scale` as a decimal text, exactly; `scale` is a power of ten."""
+    digits = len(str(scale)) - 1
+    return str(Decimal(amount).scaleb(-digits))

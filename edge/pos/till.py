@@ -82,6 +82,7 @@ class SpoolingTill:
         on_book: Callable[[BookManifest], None] = lambda _manifest: None,
         on_refused: Callable[[Refusal], None] = lambda _refusal: None,
         with_book: bool = True,
+        repeat_s: float = REPEAT_S,
     ) -> None:
         """`directory` holds the spool; `on_book` gets every verified manifest; `with_book` False: no prices."""
         self.lane = check_lane(lane)
@@ -89,6 +90,7 @@ class SpoolingTill:
         self._directory, self._clock, self._rng = directory, clock, rng
         self._on_refused = on_refused
         self._with_book = with_book
+        self._repeat_s = repeat_s
         self.book = BookReceiver(self._topics, on_book)
         self.link = MqttLink(settings, on_message=self._received, on_up=self._up, on_down=self._down, rng=rng)
         self._spool: Spool | None = None
@@ -283,7 +285,7 @@ class SpoolingTill:
                 self._act()
             if self._next <= self.acknowledged + 1:
                 self._progress_at = now
-            elif self.link.connected and now - self._progress_at > REPEAT_S:
+            elif self.link.connected and now - self._progress_at > self._repeat_s:
                 self._repeat(now)
 
     def _repeat(self, now: float) -> None:

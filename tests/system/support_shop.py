@@ -89,6 +89,7 @@ class Shop:
             currency="EUR",
             clock=SystemClock(),
             rng=random.Random(f"{lane}{self.root}"),
+            repeat_s=0.5,
         )
 
 
