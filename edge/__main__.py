@@ -13,19 +13,19 @@ from typing import Final
 from edge import __version__
 from edge.errors import PomonaError
 
-# command → (module of edge.cli that registers it, one line of help). The module is imported for its own command alone,
-# so that `pomona feed list` does not pay for ONNX Runtime and `pomona --help` pays for nothing.
+# command → (module of edge.cli and its function that registers it, one line of help). A module is imported for its own
+# commands alone, so that `pomona feed list` does not pay for ONNX Runtime and `pomona --help` pays for nothing.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "demo": ("demo", "the whole system on this machine: broker, shop, tills and shoppers"),
-    "run": ("run", "the service of one box"),
-    "replay": ("replay", "a till that publishes recorded sales over MQTT"),
-    "tills": ("tills", "enrol, list and revoke tills; write the broker's configuration"),
-    "items": ("items", "check an item file; list the items of a running box"),
-    "status": ("status", "how a box is doing: tills, log, memory, prices, metrics"),
-    "why": ("why", "why an item has its price"),
-    "decisions": ("decisions", "the price decisions of a box"),
-    "labels": ("labels", "the print list of shelf labels that change"),
-    "feed": ("feed", "create, append to, read and verify Hypercores"),
+    "demo": ("demo:register", "the whole system on this machine: broker, shop, tills and shoppers"),
+    "run": ("run:register", "the service of one box"),
+    "replay": ("replay:register", "a till that publishes recorded sales over MQTT"),
+    "tills": ("tills:register", "enrol, list and revoke tills; write the broker's configuration"),
+    "items": ("items:register", "check an item file; list the items of a running box"),
+    "status": ("status:register", "how a box is doing: tills, log, memory, prices, metrics"),
+    "why": ("decisions:register_why", "why an item has its price"),
+    "decisions": ("decisions:register_decisions", "the price decisions of a box"),
+    "labels": ("decisions:register_labels", "the print list of shelf labels that change"),
+    "feed": ("feed:register", "create, append to, read and verify Hypercores"),
 }
 EXAMPLES: Final = """\
 first steps:
@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     for name, (module, text) in COMMANDS.items():
         if name == chosen:
-            importlib.import_module(f"edge.cli.{module}").register(commands)
+            group, _, function = module.partition(":")
+            getattr(importlib.import_module(f"edge.cli.{group}"), function)(commands)
         else:
             commands.add_parser(name, help=text, add_help=False)
     options = parser.parse_args(arguments)

@@ -131,7 +131,7 @@ class ShopWorld:
     def baskets(self, units: NDArray[np.int64], price_minor: NDArray[np.int64], lanes: int) -> list[Draft]:
         """A day's packs (n,) as drafts of receipts of 1 to 5 lines, in the order they are rung.
 
-        The sum of what counts equals `units` exactly: whatever is returned, cancelled or practised was rung in addition.
+        The sum of what counts equals `units` exactly: what is returned, cancelled or practised was rung in addition.
         """
         pool = np.repeat(np.arange(len(self._skus)), units)
         self._rng.shuffle(pool)

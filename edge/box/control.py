@@ -20,6 +20,7 @@ REQUEST_BYTES_MAX: Final = 64 * 1024
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 CLIENTS_MAX: Final = 16  # a person or a dashboard asks; nobody needs more at once
 IDLE_S: Final = 30.0
+ASK_TIMEOUT_S: Final = 30.0
 SOCKET_PATH_BYTES_MAX: Final = 107  # sockaddr_un.sun_path less its NUL
 
 Handler = Callable[[Mapping[str, object]], object]
@@ -79,11 +80,11 @@ class ControlServer:
             return {"ok": False, "error": str(error)}
 
 
-def ask(directory: Path, command: str, *, timeout_s: float = 30.0, **arguments: object) -> object:
+def ask(directory: Path, command: str, **arguments: object) -> object:
     """Ask the box that runs on `directory`. Raises `StorageError` when none does, `RemoteError` when it refuses."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout_s)
+            connection.settimeout(ASK_TIMEOUT_S)
             connection.connect(str(directory / SOCKET_NAME))
             connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
             with connection.makefile("rb") as stream:
@@ -91,7 +92,7 @@ def ask(directory: Path, command: str, *, timeout_s: float = 30.0, **arguments: 
     except (FileNotFoundError, ConnectionError) as error:
         raise StorageError(f"no box runs on {directory} ({error.strerror})", fault=StorageFault.READ_ONLY) from None
     except TimeoutError:
-        raise RemoteError(f"the box on {directory} did not answer in {timeout_s:.0f} s", reason="timeout") from None
+        raise RemoteError(f"the box on {directory} did not answer in {ASK_TIMEOUT_S:.0f} s", reason="timeout") from None
     if not answer["ok"]:
         raise RemoteError(answer["error"], reason="refused")
     return answer["result"]

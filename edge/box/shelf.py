@@ -1,13 +1,13 @@
 """What stands on the shelf and why: items, modes, the price book, where the latest decisions lie. A view.
 
 Built by `apply` from the ledger's records in their order, so a rebuild gives the same shelf. Prices are integers of the
-currency's minor unit. `Published.reference` is the owner's reference price that was in force when a price was
-published: the guard needs it to tell the owner's own moves from ours.
+currency's minor unit. `Published.reference_minor` is the owner's reference price on the first day of the newest book:
+the guard needs it to tell the owner's own moves from ours.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -31,7 +31,7 @@ class Published:
     """A price in force (or about to be, from `valid_from` of its book on)."""
 
     price_minor: int
-    reference_minor: int  # in force when it was published; 0: not known
+    reference_minor: int  # the owner's, on the first day of the newest book; 0: not known
     since: int  # ordinal of the business day from which this price holds
 
 
@@ -75,11 +75,17 @@ class Shelf:
         for sku, price in record.changes:
             if price is None:
                 self.prices.pop(sku, None)
-                continue
+            else:
+                self.prices[sku] = Published(price, 0, day.toordinal())
+        if not self.book.apply(record):
+            return
+        # A book that only re-states the last one still answers for the day after the one that was looked at.
+        day = max(day, record.decided_through + timedelta(days=1))
+        for sku, published in self.prices.items():
             item = self.items.get(sku)
             reference = 0 if item is None else item.reference_on(day)
-            self.prices[sku] = Published(price, reference, day.toordinal())
-        self.book.apply(record)
+            if reference != published.reference_minor:
+                self.prices[sku] = replace(published, reference_minor=reference)
 
     # --- asking ------------------------------------------------------------------------------------------------------
 

@@ -56,9 +56,8 @@ class Views:
         """An image of all views at `length`; call only when nothing is applied beyond it."""
         if self._ahead:
             raise LocalError("records beyond the contiguous length are applied; wait for the ones before them")
-        return freeze(
-            key=key, length=self.length, intake=self.intake, memory=self.memory, shelf=self.shelf, days=self.days
-        )
+        memory = self.memory.freeze(ledger=key, length=self.length)
+        return freeze(key=key, length=self.length, intake=self.intake, memory=memory, shelf=self.shelf, days=self.days)
 
     @property
     def settled(self) -> bool:
@@ -85,7 +84,7 @@ class Views:
             self.memory.apply_book(prices, record.valid_from)
             self.shelf.apply(record)
         elif isinstance(record, DecisionBatch):
-            self.shelf.note_decisions(record.category, record.valid_from, index)
+            self.shelf.note_decisions(record.category, record.business_day, index)
         elif isinstance(record, records.DayRecord):
             self.days.close_through(record.day)
             self.shelf.apply(record)
@@ -94,6 +93,10 @@ class Views:
         else:
             self.shelf.apply(record)
         self._advance(index)
+
+    def decisions(self, index: int) -> DecisionBatch:
+        """The batch of decisions that is record `index`."""
+        return decode_decisions(self._read_block(index))
 
     def _advance(self, index: int) -> None:
         self._ahead.add(index)

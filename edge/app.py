@@ -1,0 +1,246 @@
+"""The box as a running program: every part is made here, and one task group owns every task.
+
+Start: ledger (recovered) → views (snapshot and tail) → settings, items, first book → broker connection → READY.
+Stop (SIGTERM, SIGINT): tasks are cancelled, the views' snapshot is written, the ledger is closed.
+
+A fault that a part can live with ends in a health check, not here; what reaches the task group is a `LocalError` or a
+mistake, and ends the process: the supervisor starts it again, and the ledger has lost nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import sdnotify
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from edge.agent.metrics import DecisionMetrics
+from edge.box import snapshot
+from edge.box.control import ControlServer
+from edge.box.cycle import PricingCycle
+from edge.box.inquiry import Inquiry
+from edge.box.itemfile import ItemFile
+from edge.box.ledger import Ledger
+from edge.box.pricing import Pricer
+from edge.box.startup import read_views
+from edge.clock import SystemClock
+from edge.config import Config
+from edge.errors import PomonaError
+from edge.health.checks import OK, Finding, HealthChecks, HealthCollector, HealthState, disk_space
+from edge.health.metrics import SharedMetrics
+from edge.health.watchdog import Watchdog, Worker, watchdog_period_s
+from edge.memory.metrics import MemoryCollector
+from edge.pos.broker import BOX_USER
+from edge.pos.intake import IntakeRecord
+from edge.pos.metrics import PosMetrics
+from edge.pos.mqtt import MqttSettings
+from edge.pos.service import PosService
+from edge.pos.supervisor import BrokerProcess, resolve_kind
+from edge.registry.access import box_password, prepare_broker
+from edge.storage.metrics import StorageMetrics
+
+logger = logging.getLogger(__name__)
+SNAPSHOT_LOOK_S = 5.0
+BROKER_GRACE_S = 10.0  # without a connection for so long, the box says that it is degraded
+
+
+class Box:
+    """One box. `await Box(config).run()` serves until cancelled."""
+
+    def __init__(self, config: Config, *, clock: SystemClock | None = None) -> None:
+        self.config = config
+        self._clock = clock or SystemClock()
+        self.registry = CollectorRegistry()
+        self._shared = SharedMetrics(self.registry)
+        self._storage_metrics = StorageMetrics(self.registry, queue_depth=self._shared.queue_depth)
+        self._pos_metrics = PosMetrics(
+            self.registry,
+            queue_depth=self._shared.queue_depth,
+            validation_failures=self._shared.validation_failures,
+        )
+        self._agent_metrics = DecisionMetrics(self.registry)
+        self.health = HealthChecks(self._clock)
+        HealthCollector(self.health, self.registry)
+        self._notify = sdnotify.SystemdNotifier().notify
+        self._snapshot_at = 0
+        self._groups_done = 0
+        self._broker_lost: float | None = None
+
+    async def run(self) -> None:
+        """Start, serve until cancelled, stop."""
+        started = time.monotonic()
+        state = self.config.state
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.ledger = await Ledger.open(state, metrics=self._storage_metrics)
+        try:
+            self.views, self._snapshot_at = await read_views(self.config, self.ledger)
+            self._clock.raise_floor(self.views.newest_ms)
+            MemoryCollector(self.views.memory, self.registry)
+            await self._serve(started)
+        finally:
+            await self._stop()
+
+    # --- starting ----------------------------------------------------------------------------------------------------
+
+    async def _serve(self, started: float) -> None:
+        config, views = self.config, self.views
+        self.service = PosService(
+            self._till_settings(),
+            gln=config.shop.gln,
+            intake=views.intake,
+            append=self.ledger.append,
+            clock=self._clock,
+            metrics=self._pos_metrics,
+            on_durable=self._receipts_durable,
+            book=views.shelf.book,
+        )
+        pricer = self.pricer = Pricer(
+            config.pricing, state=config.state, currency=config.shop.currency, metrics=self._agent_metrics
+        )
+        items = ItemFile(Path(config.shop.items) if config.shop.items else None, config.shop.currency)
+        self._cycle = PricingCycle(
+            config.pricing,
+            currency=config.shop.currency,
+            views=views,
+            append=self.ledger.append_all,
+            pricer=pricer,
+            read_items=items.changed,
+            clock=self._clock,
+            health=self.health,
+            on_book=self.service.book_changed,
+        )
+        self.health.add_probe("broker", self._broker_state)
+        self.health.add_probe("disk", disk_space(config.state))
+        self.health.add_probe("policy", pricer.state)
+        await self._cycle.prepare()
+        control = ControlServer(config.state, Inquiry(self).handlers())
+        watchdog = Watchdog(
+            self._notify,
+            clock=self._clock,
+            workers=(Worker("commit", lambda: self.ledger.core.queue_depth > 0, lambda: self.ledger.length),),
+            period_s=watchdog_period_s(os.environ, os.getpid()),
+            summary=self._summary,
+            registry=self.registry,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            await self._start_broker(tasks)
+            tasks.create_task(self.service.run(), name="tills")
+            tasks.create_task(control.run(), name="control")
+            tasks.create_task(self._cycle.run(), name="pricing")
+            tasks.create_task(self._keep_snapshots(), name="snapshots")
+            tasks.create_task(self._watch(), name="health")
+            tasks.create_task(watchdog.run(), name="watchdog")
+            await asyncio.sleep(0)
+            watchdog.ready()
+            logger.info(
+                "ready in %.2f s: shop %s, %d records, %d items, book %d",
+                time.monotonic() - started,
+                config.shop.gln,
+                self.ledger.length,
+                len(views.shelf.items),
+                views.shelf.book.number,
+            )
+
+    def _till_settings(self) -> MqttSettings:
+        """How to reach the broker; of a broker of our own we know it better than the configuration."""
+        broker, tills = self.config.broker, self.config.tills
+        if broker.kind == "external":
+            return tills
+        password = box_password(self.config.state / "broker")
+        return replace(tills, host=broker.host, port=broker.port, username=BOX_USER, password=password, tls_ca="")
+
+    async def _start_broker(self, tasks: asyncio.TaskGroup) -> None:
+        broker = self.config.broker
+        if broker.kind == "external":
+            return
+        directory = await asyncio.to_thread(prepare_broker, self.config.state, broker, self.config.shop.gln)
+        process = BrokerProcess(resolve_kind(broker.kind), directory, broker)
+        tasks.create_task(process.run(), name="broker")
+        await process.ready()
+
+    # --- serving -----------------------------------------------------------------------------------------------------
+
+    def _receipts_durable(self, first: int, records: Sequence[IntakeRecord]) -> None:
+        for offset, record in enumerate(records):
+            self.views.apply(first + offset, record)
+        self._cycle.days_changed()
+
+    def _broker_state(self) -> Finding:
+        now = self._clock.monotonic()
+        if self.service.connected:
+            self._broker_lost = None
+            return OK
+        self._broker_lost = now if self._broker_lost is None else self._broker_lost
+        if now - self._broker_lost < BROKER_GRACE_S:
+            return OK
+        return (
+            HealthState.DEGRADED,
+            f"no broker: {self.service.link.last_error or 'not connected'}; tills keep receipts",
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            self.health.poll()
+            await asyncio.sleep(SNAPSHOT_LOOK_S)
+
+    async def _keep_snapshots(self) -> None:
+        while True:
+            await asyncio.sleep(SNAPSHOT_LOOK_S)
+            if self.views.length - self._snapshot_at >= self.config.memory.snapshot_records and self.views.settled:
+                await self._write_snapshot()
+
+    async def _write_snapshot(self) -> None:
+        """A snapshot that cannot be written costs time at the next start and nothing else."""
+        frozen = self.views.freeze(self.ledger.key)
+        path = self.config.state / snapshot.FILE_NAME
+        try:
+            await asyncio.to_thread(lambda: snapshot.write(path, frozen.encode()))
+            self._snapshot_at = frozen.length
+            self.health.report("snapshot", HealthState.OK)
+        except OSError as error:
+            self.health.report("snapshot", HealthState.DEGRADED, f"not written: {error.strerror}")
+
+    def _summary(self) -> str:
+        return f"{self.health.summary()}; {self.ledger.length} records, book {self.views.shelf.book.number}"
+
+    # --- stopping ----------------------------------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        self._notify("STOPPING=1")
+        views = getattr(self, "views", None)
+        if views is not None and views.settled and views.length > self._snapshot_at:
+            await self._write_snapshot()
+        await self.ledger.core.close()
+
+
+async def serve(config: Config) -> None:
+    """Run one box until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(Box(config).run(), name="box")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        try:
+            await task
+        except* PomonaError as group:
+            raise _first(group) from group
+
+
+def run(config: Config) -> int:
+    """The whole program of `pomona run`: returns 0 after an orderly stop."""
+    uvloop.run(serve(config))
+    return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

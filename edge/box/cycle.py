@@ -1,0 +1,252 @@
+"""The pricing cycle: when a business day is over, what the shelf shows from the next opening on.
+
+    a day is over → item file → decisions of the categories whose week begins → price book → the day's record
+
+Every step is appended to the ledger before the next one looks at it, so a crash in between is picked up where it
+stopped: a category that already has decisions for the coming day is not asked again, and the day's record comes last.
+Deciding runs in a worker thread on copies; receipts go on being acknowledged meanwhile.
+
+Prices of a category that is not live are the owner's reference prices of the day. Of a live one they are the decided
+prices; on days between decisions the same multiplier on a reference that moved, through the same guard.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from edge.box.pricing import Pricer, reference_moved
+from edge.box.records import DayCause, DayRecord, SettingsRecord, encode
+from edge.box.views import Views
+from edge.clock import Clock, ClockQuality
+from edge.config import PricingConfig
+from edge.errors import PomonaError, StorageError
+from edge.health.checks import HealthChecks, HealthState
+from edge.records import ledger
+from edge.records.decision import Mode, encode_decisions
+from edge.records.item import Item
+
+logger = logging.getLogger(__name__)
+LOOK_S: Final = 20.0  # how often the item file and the wall clock are looked at while nothing happens
+RETRY_S: Final = 2.0  # after a disk that did not take a step
+WEEK: Final = 7
+IN_FORCE_SINCE_EVER: Final = date(1970, 1, 1)  # the first book a shop ever has
+
+Append = Callable[[Sequence[bytes]], Awaitable[Sequence[int]]]
+ReadItems = Callable[[], "Sequence[Item] | None"]
+
+
+class PricingCycle:
+    """One task of the box. `append` makes blocks durable, in order, and returns the index of each."""
+
+    def __init__(
+        self,
+        config: PricingConfig,
+        *,
+        currency: str,
+        views: Views,
+        append: Append,
+        pricer: Pricer,
+        read_items: ReadItems,
+        clock: Clock,
+        health: HealthChecks,
+        on_book: Callable[[], None],
+    ) -> None:
+        """`read_items()` gives the item file's items if it changed since it was last asked, else None."""
+        self._config = config
+        self._currency = currency
+        self._views = views
+        self._append = append
+        self._pricer = pricer
+        self._read_items = read_items
+        self._clock = clock
+        self._health = health
+        self._on_book = on_book
+        self._wake = asyncio.Event()
+
+    def days_changed(self) -> None:
+        """A till said something about the calendar."""
+        if self._views.days.due() is not None:
+            self._wake.set()
+
+    async def prepare(self) -> None:
+        """Bring settings, items and the first book up to date; before the box says that it is ready."""
+        await self._follow_settings()
+        await self._follow_items()
+
+    async def run(self) -> None:
+        """Serve until cancelled. A disk that refuses is tried again; prices stay as they are meanwhile."""
+        while True:
+            try:
+                await self._advance()
+                self._health.report("pricing", HealthState.OK)
+            except StorageError as error:
+                self._health.report("pricing", HealthState.DEGRADED, f"prices stay as they are: {error}")
+                await asyncio.sleep(RETRY_S)
+                continue
+            if self._views.days.due() is not None:
+                continue
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _advance(self) -> None:
+        await self._follow_items()
+        day = self._views.days.due()
+        cause = DayCause.TILLS
+        if day is None:
+            day, cause = self._overdue(), DayCause.CLOCK
+        if day is not None:
+            await self._close(day, cause)
+
+    def _overdue(self) -> date | None:
+        """The newest day that tills left open although the clock says that it is long over, or None."""
+        hours, newest = self._config.clock_closes_hours, self._views.days.newest
+        wall = self._clock.wall()
+        closed = self._views.days.closed_through
+        if (
+            not hours
+            or newest is None
+            or wall.quality is ClockQuality.FLOOR
+            or (closed is not None and newest <= closed)
+        ):
+            return None
+        midnight = datetime.combine(newest + timedelta(days=1), datetime.min.time()).astimezone()
+        late = datetime.fromtimestamp(wall.ms / 1000).astimezone() - midnight
+        return newest if late >= timedelta(hours=hours) else None
+
+    # --- what the owner says -----------------------------------------------------------------------------------------
+
+    async def _follow_settings(self) -> None:
+        wanted = dict(self._config.modes)
+        present = {name: mode for name, mode in self._views.shelf.modes.items() if name in wanted or name}
+        if wanted != present:
+            await self._store([SettingsRecord(self._clock.wall(), wanted)])
+
+    async def _follow_items(self) -> None:
+        try:
+            items = self._read_items()
+        except PomonaError as error:
+            self._health.report("items", HealthState.DEGRADED, str(error))
+            return
+        if items is None:
+            return
+        self._health.report("items", HealthState.OK)
+        shelf = self._views.shelf
+        named = {item.sku: item for item in items}
+        changed = [item for sku, item in named.items() if shelf.items.get(sku) != item]
+        removed = sorted(shelf.items.keys() - named.keys())
+        if changed or removed:
+            logger.info("item file: %d items added or changed, %d removed", len(changed), len(removed))
+            for record in ledger.items_records(changed, removed, "item file", self._clock.wall()):
+                await self._store([record])
+        await self._stock_new_items()
+
+    async def _stock_new_items(self) -> None:
+        """Items without a price get their reference price at once: an item that cannot be rung cannot be sold."""
+        shelf = self._views.shelf
+        today = self._views.days.newest
+        prices = shelf.price_map()
+        day = today or IN_FORCE_SINCE_EVER
+        new = {sku: item.reference_on(day) for sku, item in shelf.items.items() if sku not in prices}
+        if new:
+            await self._publish(
+                {**prices, **new}, valid_from=day, decided_through=self._views.days.closed_through or day
+            )
+
+    # --- a day is over -----------------------------------------------------------------------------------------------
+
+    async def _close(self, day: date, cause: DayCause) -> None:
+        await self._follow_items()
+        opening = day + timedelta(days=1)
+        shelf = self._views.shelf
+        prices = {sku: item.reference_on(opening) for sku, item in sorted(shelf.items.items())}
+        slots = self._config.guard.changes_per_day
+        decided = 0
+        for category, items in shelf.categories().items():
+            if shelf.mode(category) == Mode.OFF:
+                continue
+            live = shelf.mode(category) == Mode.LIVE
+            decided += self._begins(category, opening)
+            found, slots = await self._decide(category, items, opening, slots)
+            if live:
+                prices.update(found)
+        await self._publish(prices, valid_from=opening, decided_through=day)
+        await self._store([DayRecord(day, cause, self._clock.wall())])
+        logger.info("business day %s closed (%s): %d categories decided", day, cause.name.lower(), decided)
+
+    async def _decide(
+        self, category: str, items: Sequence[Item], opening: date, slots: int
+    ) -> tuple[dict[str, int], int]:
+        """Published prices of a category from `opening` on, and the label changes left; decided now if it is time."""
+        views = self._views
+        found = self._recorded(category, opening)
+        missing = [item for item in items if item.sku not in found]
+        begins = self._begins(category, opening)
+        if not begins and not found:
+            moved = views.shelf.mode(category) == Mode.LIVE and reference_moved(views.shelf, items, opening)
+            if not moved:
+                kept = {item.sku: views.shelf.prices.get(item.sku) for item in items}
+                return {sku: row.price_minor for sku, row in kept.items() if row is not None}, slots
+        decide = self._pricer.decide if begins or found else self._pricer.hold
+        for request in self._pricer.requests(
+            views.memory, views.shelf, category, missing, opening, slots=slots, recorded=self._clock.wall()
+        ):
+            batch = await asyncio.to_thread(decide, request)
+            await self._store_blocks([encode_decisions(batch)])
+            found.update(zip(batch.skus, batch.published.tolist(), strict=True))
+            if request.mode is Mode.LIVE:
+                slots = max(0, slots - int((batch.published != batch.previous).sum()))
+        return {sku: price for sku, price in found.items() if price > 0}, slots
+
+    def _recorded(self, category: str, opening: date) -> dict[str, int]:
+        """Prices that were decided for `opening` before a crash kept them from being published."""
+        shelf = self._views.shelf
+        if shelf.decided_for.get(category) != opening.toordinal():
+            return {}
+        found: dict[str, int] = {}
+        for index in shelf.decisions[category]:
+            batch = self._views.decisions(index)
+            found.update(zip(batch.skus, batch.published.tolist(), strict=True))
+        return found
+
+    def _begins(self, category: str, opening: date) -> bool:
+        """Whether a week of `category` begins at `opening`: on its weekday, or late if that opening was missed."""
+        last = self._views.shelf.decided_for.get(category)
+        if last is None:
+            return opening.weekday() == self._config.first_weekday
+        since = opening.toordinal() - last
+        return since > 0 and (opening.weekday() == self._config.first_weekday or since >= WEEK)
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    async def _publish(self, prices: Mapping[str, int], *, valid_from: date, decided_through: date) -> None:
+        shelf = self._views.shelf
+        records = shelf.book.propose(
+            prices,
+            currency=self._currency,
+            valid_from=valid_from,
+            decided_through=decided_through,
+            recorded=self._clock.wall(),
+        )
+        if shelf.book.manifest is not None and records[0].number == shelf.book.number:
+            manifest = shelf.book.manifest
+            if manifest.decided_through == decided_through:
+                return
+        await self._store(records)
+        self._on_book()
+
+    async def _store(self, records: Sequence[object]) -> None:
+        blocks = [
+            encode(record) if isinstance(record, SettingsRecord | DayRecord) else ledger.encode(record)  # type: ignore[arg-type]
+            for record in records
+        ]
+        await self._store_blocks(blocks)
+
+    async def _store_blocks(self, blocks: Sequence[bytes]) -> None:
+        for index, block in zip(await self._append(blocks), blocks, strict=True):
+            self._views.replay(index, block)

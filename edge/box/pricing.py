@@ -1,0 +1,159 @@
+"""From the views to the agent and back: requests made of what the box holds, decided elsewhere, turned into prices.
+
+A `Request` is a frozen copy, so deciding may run in a worker thread while receipts go on. Categories larger than
+`CATEGORY_ITEMS_MAX` are decided in parts, in the order of their SKUs.
+"""
+
+import importlib.resources
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from edge.agent.decider import Decider, DeciderRules, Request
+from edge.agent.estimate import DemandPrior, backtest
+from edge.agent.experiment import ExperimentRules
+from edge.agent.metrics import DecisionMetrics
+from edge.agent.sac_agent import SACAgent
+from edge.agent.situation import Published, guard_inputs
+from edge.box.shelf import Shelf
+from edge.clock import WallTime
+from edge.config import PricingConfig
+from edge.crypto.keys import new_secret, read_secret, write_secret
+from edge.errors import ConfigError, PomonaError
+from edge.health.checks import OK, Finding, HealthState
+from edge.limits import CATEGORY_ITEMS_MAX
+from edge.memory.local import LocalPriceMemory
+from edge.records.decision import DecisionBatch, Mode
+from edge.records.history import week_of
+from edge.records.item import Item
+
+SHIPPED: Final = "pomona.onnx"  # in edge/agent/policy
+_SEED_FILE: Final = "experiment-seed"
+_NEVER: Final = 10_000  # business days since a label changed that never did
+_BACKTEST_WEEKS: Final = 26  # of sales before a forecast error means anything
+
+
+class Pricer:
+    """The pricing agent as the box uses it: policy, settings and randomness, but no state between decisions."""
+
+    def __init__(
+        self, config: PricingConfig, *, state: Path, currency: str, metrics: DecisionMetrics | None = None
+    ) -> None:
+        """Loads the policy. One that is refused leaves the weekly optimiser in charge, and `state` says so."""
+        self._config = config
+        self._currency = currency
+        self._metrics = metrics
+        self._trouble = ""
+        self.policy = self._load()
+        self.rules = DeciderRules(guard=config.guard, experiment=experiment_rules(config, state))
+        self._decider = Decider(self.rules, self.policy, monotonic=time.monotonic, metrics=metrics)
+        self._rng = np.random.default_rng()  # seeded by the system; what it draws is logged with its probability
+
+    def _load(self) -> SACAgent | None:
+        name = self._config.policy
+        if name == "none":
+            return None
+        try:
+            return SACAgent(Path(name).read_bytes() if name else shipped_policy())
+        except OSError as error:
+            self._trouble = f"{name or SHIPPED}: {error.strerror}"
+        except PomonaError as error:
+            self._trouble = str(error)
+        return None
+
+    def state(self) -> Finding:
+        """A health finding about the policy."""
+        return (HealthState.DEGRADED, f"the weekly optimiser decides: {self._trouble}") if self._trouble else OK
+
+    def requests(
+        self,
+        memory: LocalPriceMemory,
+        shelf: Shelf,
+        category: str,
+        items: Sequence[Item],
+        opening: date,
+        *,
+        slots: int,
+        recorded: WallTime,
+    ) -> Iterator[Request]:
+        """What to decide for `category` from `opening` on, in parts."""
+        history = memory.history(category, self._config.history_weeks, last_week=week_of(opening) - 1)
+        for start in range(0, len(items), CATEGORY_ITEMS_MAX):
+            part = tuple(items[start : start + CATEGORY_ITEMS_MAX])
+            yield Request(
+                category=category,
+                items=part,
+                history=history,
+                published=published(shelf, part, opening),
+                day=opening,
+                slots=slots,
+                mode=Mode(shelf.mode(category)),
+                currency=self._currency,
+                recorded=recorded,
+            )
+
+    def decide(self, request: Request) -> DecisionBatch:
+        """The batch of a request; never fails for what data or policy do. Runs in a worker thread."""
+        batch = self._decider.decide(request, self._rng)
+        if self._metrics is not None and int(np.count_nonzero(request.history.observed.any(axis=1))) >= _BACKTEST_WEEKS:
+            self._metrics.forecast(request.category, backtest(request.history, DemandPrior()))
+        return batch
+
+    def hold(self, request: Request) -> DecisionBatch:
+        """Keep the multipliers where they are, through the guard: between decisions, when a reference moved."""
+        inputs = guard_inputs(
+            request.items, request.published, request.day, request.currency, slots=request.slots, at_opening=True
+        )
+        return self._decider.conclude(request, inputs, None, self._rng)
+
+
+def published(shelf: Shelf, items: Sequence[Item], opening: date) -> Published:
+    """The book in force, in the order of `items`."""
+    rows = [shelf.prices.get(item.sku) for item in items]
+    day = opening.toordinal()
+    return Published(
+        price=np.array([0 if row is None else row.price_minor for row in rows], np.int64),
+        reference=np.array([0 if row is None else row.reference_minor for row in rows], np.int64),
+        days_since_change=np.array([_NEVER if row is None else min(day - row.since, _NEVER) for row in rows], np.int64),
+    )
+
+
+def reference_moved(shelf: Shelf, items: Sequence[Item], opening: date) -> bool:
+    """Whether any item's reference price on `opening` differs from the one its price was published under."""
+    for item in items:
+        row = shelf.prices.get(item.sku)
+        if row is None or item.reference_on(opening) != row.reference_minor:
+            return True
+    return False
+
+
+def experiment_rules(config: PricingConfig, state: Path) -> ExperimentRules:
+    """The experiments' settings, with the seed that is drawn once and kept in the state folder."""
+    rules = replace(ExperimentRules(), step_probability=config.step_probability, step_log=config.step_log)
+    if not config.switchback:
+        return rules
+    path = state / _SEED_FILE
+    seed = read_secret(path)
+    if seed is None:
+        seed = new_secret()
+        write_secret(path, seed)
+    return replace(rules, switchback=True, seed=seed.hex())
+
+
+def shipped_policy() -> bytes:
+    """The ONNX file that ships with the box. Raises `ConfigError` where this installation has none."""
+    file = importlib.resources.files("edge.agent").joinpath("policy", SHIPPED)
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError("pricing.policy", f"this installation has no {SHIPPED}") from None
+
+
+def next_day(day: date) -> date:
+    """The day after."""
+    return day + timedelta(days=1)
