@@ -6,6 +6,7 @@ Virtual time: each lane ends its business day once the box has acknowledged all 
 box's book says that it has looked at the day before. Progress is one JSON object a line, for a screen or a test.
 """
 
+import argparse
 import asyncio
 import json
 import random
@@ -18,10 +19,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import uvloop
 from numpy.typing import NDArray
 
 from edge.clock import SystemClock
-from edge.errors import RemoteError
+from edge.errors import ConfigError, RemoteError
 from edge.pos.item_file import format_items
 from edge.pos.mqtt import MqttSettings
 from edge.pos.till import SpoolingTill, Transaction
@@ -233,3 +235,36 @@ def print_report(row: dict[str, object]) -> None:
     """One line of JSON on stdout, flushed."""
     sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
+
+
+def run(options: argparse.Namespace) -> int:
+    """`pomona-trainer simulate --mqtt`: one JSON object a line on stdout, the last one with the totals."""
+    plan = ShoppingPlan(weeks=options.weeks, seed=options.seed, pack=options.pack)
+    if options.only_items:
+        if options.items is None:
+            raise ConfigError("--only-items", "needs --items FILE.csv")
+        Shop(plan).write_items(options.items)
+        return 0
+    if options.gln is None or options.spool is None:
+        raise ConfigError("--mqtt", "needs --gln and --spool")
+    host, _, port = options.mqtt.rpartition(":")
+    if not port.isdecimal():
+        raise ConfigError("--mqtt", f"{options.mqtt!r} is not HOST:PORT")
+    lanes = options.lanes.split(",")
+    passwords = {} if options.passwords is None else json.loads(options.passwords.read_text())
+    settings = [
+        MqttSettings(host=host, port=int(port), username=lane, password=passwords.get(lane, ""), client_id=lane)
+        for lane in lanes
+    ]
+    uvloop.run(
+        shop_over_mqtt(
+            plan,
+            settings=settings,
+            lanes=lanes,
+            gln=options.gln,
+            spool=options.spool,
+            item_file=options.items,
+            report=print_report,
+        )
+    )
+    return 0
