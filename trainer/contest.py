@@ -108,7 +108,12 @@ def _play(pack: Pack, seed: int, config: ContestConfig, policy: Policy) -> tuple
     for _ in range(config.weeks):
         shocks = market.draw_shocks(rng, params.market, params.items)
         situation = desk.prepare(
-            at, model, belief.outlook(state, params), belief.approved_cost(state, params), config.rules
+            at,
+            model,
+            belief.outlook(state, params),
+            cost_base=belief.approved_cost(state, params),
+            regular=state.market.log_reference,
+            rules=config.rules,
         )
         result = situation.execute(policy(situation))
         distance += float(np.mean(np.square(100.0 * (result.log_multiplier - situation.long_run()))))

@@ -43,6 +43,7 @@ class Situation:
     model: demand.DemandModel  # what the box believes about demand
     horizon: demand.Outlook  # (≥ 3, B, n), this week first
     cost_base: Float  # cost when the reference was approved
+    regular: Float  # log(reference of the day without its promotion / model.price)
     inputs: guard.GuardInputs
     lane: guard.Corridor
     bounds: guard.Bounds
@@ -106,7 +107,13 @@ def new_desk(shape: tuple[int, int]) -> Desk:
 
 
 def prepare(
-    desk: Desk, model: demand.DemandModel, horizon: demand.Outlook, cost_base: Float, rules: GuardRules
+    desk: Desk,
+    model: demand.DemandModel,
+    horizon: demand.Outlook,
+    *,
+    cost_base: Float,
+    regular: Float,
+    rules: GuardRules,
 ) -> Situation:
     """Look at the week `horizon` begins with. `horizon.shift` is filled with the desk's own forecast, fading."""
     fade = forecast.ForecastRules().persistence ** np.arange(len(horizon.reference))
@@ -129,7 +136,7 @@ def prepare(
         at_opening=np.ones(shops, np.bool_),
     )
     lane = guard.corridor(inputs, rules)
-    return Situation(desk, model, horizon, cost_base, inputs, lane, guard.bounds_of(lane, reference), rules)
+    return Situation(desk, model, horizon, cost_base, regular, inputs, lane, guard.bounds_of(lane, reference), rules)
 
 
 def close_week(situation: Situation, result: guard.GuardResult, sold: Float, *, observed: Float | None = None) -> Desk:

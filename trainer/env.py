@@ -1,8 +1,10 @@
 """The training environment: many simulated shops in parallel, the guard inside, reward against a twin.
 
-Every shop has a twin that lives through the same weeks under the long-run plug-in, in its own state. The reward is the
-difference of their weekly J in units of the shop's reference profit: common shocks cancel, which cuts the variance of
-the reward a thousandfold. (Differencing at the policy's own state instead would change the objective.)
+Every shop has a twin that lives through the same weeks under the one-step look-ahead, in its own state. The reward is
+the difference of their weekly J in units of the shop's reference profit: common shocks cancel, which cuts the variance
+of the reward a thousandfold. (Differencing at the policy's own state instead would change the objective.) The twin
+runs what the actor starts from: against the long-run plug-in, the two rules' different timing around promotions moved
+the reward by 3 % of profit a week, in which the effect of a better action could not be seen.
 
 The action in [−1, 1] is a residual: asked log multiplier = long-run plug-in + `residual` · action.
 """
@@ -34,8 +36,8 @@ class EnvironmentConfig:
     rules: GuardRules = desk.COMPARISON_RULES
     shops: int = 256
     weeks: int = 52  # then fresh shops
-    residual: float = 0.08  # log; how far the policy may ask away from the plug-in
-    reward_scale: float = 30.0  # brings the weekly difference, in reference profits, to an s.d. of about 0.5 to 1
+    residual: float = 0.20  # log; how far the policy may ask away from the plug-in: across the whole band
+    reward_scale: float = 40.0  # brings the weekly difference, in reference profits, to an s.d. of about 0.5 to 1
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ class PricingEnvironment:
 
         twin = self._prepare(self._twin, self._twin_desk)
         self._twin, twin_outcome, self._twin_desk = live(
-            self._twin, twin, twin.execute(twin.long_run()), shocks, params
+            self._twin, twin, twin.execute(twin.look_ahead()), shocks, params
         )
         reward = config.reward_scale * (outcome.value - twin_outcome.value) / self._unit
         after = self._look()
@@ -95,11 +97,19 @@ class PricingEnvironment:
 
     def execute(self, action: Tensor, context: Tensor) -> Tensor:
         """The guard without rounding: own bounds, then the category lowered together to the index cap."""
-        low, high, weight, cap, suggestion = context.unbind(-1)
+        low, high, weight, cap, suggestion, _ = context.unbind(-1)
         inside = torch.minimum(torch.maximum(suggestion + self.config.residual * action, low), high)
         excess = torch.relu((weight * inside).sum(-1, keepdim=True) - cap)
         executed: Tensor = (torch.maximum(inside - excess, low) - suggestion) / self.config.residual
         return executed
+
+    def weights(self, context: Tensor) -> Tensor:
+        """Revenue shares: what an item's price can do to profit is in proportion."""
+        return context[..., 2]
+
+    def demonstrate(self, context: Tensor) -> Tensor:
+        """The one-step look-ahead, as a residual on the long-run plug-in."""
+        return context[..., 5]
 
     def _prepare(self, state: shop.ShopState, at: desk.Desk) -> desk.Situation:
         params = self._params
@@ -107,8 +117,9 @@ class PricingEnvironment:
             at,
             self._model,
             belief.outlook(state, params),
-            belief.approved_cost(state, params),
-            self.config.rules,
+            cost_base=belief.approved_cost(state, params),
+            regular=state.market.log_reference,
+            rules=self.config.rules,
         )
 
     def _look(self) -> View:
@@ -116,8 +127,10 @@ class PricingEnvironment:
         self._suggestion = situation.long_run()
         limits = situation.bounds
         cap = np.broadcast_to(limits.cap[:, None], limits.low.shape)
-        context = np.stack([limits.low, limits.high, limits.weight, cap, self._suggestion], -1)
-        return View(situation.observe(self._suggestion, situation.look_ahead()), context.astype(np.float32))
+        ahead = situation.look_ahead()
+        shown = np.clip((ahead - self._suggestion) / self.config.residual, -1.0, 1.0)
+        context = np.stack([limits.low, limits.high, limits.weight, cap, self._suggestion, shown], -1)
+        return View(situation.observe(self._suggestion, ahead), context.astype(np.float32))
 
 
 def live(

@@ -88,3 +88,26 @@ def _extend(horizon: Outlook, weeks: int) -> Outlook:
         np.concatenate([horizon.shift, quiet]),
         np.concatenate([horizon.cost, cost]),
     )
+
+
+def fixed_book(
+    model: DemandModel, weeks: Outlook, *, band: float, weight: Float, cap: float, iterations: int = 60
+) -> Float:
+    """The one book (..., n) of log multipliers that would have been best in all of `weeks` (w, ..., n) together.
+
+    Long-run demand, as a book that stays is judged; `weight` (..., n) are the index weights. What a shop does that sets
+    its prices once, from its past.
+    """
+    lasting = demand.long_run_model(model)
+    # As in `optimiser.long_run`: a dated promotion's own uplift is the short-run one.
+    shift = weeks.shift - (model.kappa - lasting.kappa) * weeks.reference
+    dated = Outlook(weeks.reference, weeks.feature, shift, weeks.cost)
+    m = np.zeros(weeks.reference.shape[1:])
+    low, high = np.full_like(m, -band), np.full_like(m, band)
+    for _ in range(iterations):
+        at = demand.respond(lasting, weeks.reference + m, dated)
+        slope = demand.price_gradient(lasting, at).sum(0)
+        scale = (at.price * at.units * np.maximum(lasting.kappa - 1.0, _CURVATURE_MIN)).sum(0)
+        metric = scale / np.mean(scale, axis=-1, keepdims=True)
+        m = optimiser.project(m + slope / scale, low, high, weight, cap, scale=metric)
+    return np.asarray(m)

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from edge.agent import observation, optimiser
+from edge.agent import optimiser
+from edge.agent.bandit import thompson
+from edge.agent.model_file import PolicyRefused
+from edge.agent.sac_agent import SACAgent
 from edge.errors import ConfigError
 from trainer.desk import Situation
 
 Float = NDArray[np.float64]
 Policy = Callable[[Situation], Float]
-
-DEAL_LOG = 0.02  # a reference this far below the regular one is a promotion
 
 
 def hold(situation: Situation) -> Float:
@@ -27,9 +27,9 @@ def hold(situation: Situation) -> Float:
 
 
 def cost_plus(situation: Situation) -> Float:
-    """The margin of the approved reference, kept when the cost moves; promotions stay as the owner set them."""
+    """Cost plus the margin of the approved regular reference, whatever the week's promotion; the guard bounds it."""
     now = situation.horizon.week(0)
-    return np.where(now.reference < -DEAL_LOG, 0.0, np.log(now.cost / situation.cost_base))
+    return np.asarray(np.log(now.cost / situation.cost_base) + situation.regular - now.reference)
 
 
 def short_run(situation: Situation) -> Float:
@@ -64,34 +64,56 @@ class Static:
         return self._book
 
 
+class Thompson:
+    """The bandit: one draw of each elasticity a week, the best rung of the ladder if it were true."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def __call__(self, situation: Situation) -> Float:
+        """The rungs."""
+        limits = situation.bounds
+        return thompson(situation.model, situation.horizon.week(0), limits.low, limits.high, self._rng)
+
+
 class Sac:
-    """An exported policy, run as the box runs it: ONNX Runtime, one thread, items as the batch."""
+    """An exported policy, loaded, checked and run exactly as the box does."""
 
-    def __init__(self, path: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False
-        try:
-            self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        except OSError as error:
-            raise ConfigError("--policy", f"{path} cannot be read: {error.strerror}") from error
-        except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            raise ConfigError("--policy", f"{path} is no usable ONNX model: {error}") from error
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        version = self.metadata.get("pomona.observation_version")
-        if version != str(observation.OBSERVATION_VERSION):
-            raise ConfigError("--policy", f"{path} was trained on observation version {version}")
-        self._residual = self.metadata.get("pomona.action") == "residual"
-        self.last_output: Float = np.zeros(0)
-
-    def run(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Raw output (rows, 1) of observations (rows, F)."""
-        return np.asarray(self._session.run(["log_multiplier"], {"observation": rows})[0], dtype=np.float32)
+    def __init__(self, agent: SACAgent) -> None:
+        self._agent = agent
 
     def __call__(self, situation: Situation) -> Float:
         """Asked log multipliers."""
         suggestion = situation.long_run()
         seen = situation.observe(suggestion, situation.look_ahead())
-        output = self.run(seen.reshape(-1, seen.shape[-1])).reshape(suggestion.shape).astype(np.float64)
-        self.last_output = output if self._residual else output - suggestion
-        return suggestion + output if self._residual else output
+        return self._agent.ask(seen.reshape(-1, seen.shape[-1])).reshape(suggestion.shape)
+
+
+def load(path: Path) -> SACAgent:
+    """The policy in `path`; `ConfigError` says why the box would refuse it."""
+    try:
+        return SACAgent(path.read_bytes())
+    except OSError as error:
+        raise ConfigError("--policy", f"{path} cannot be read: {error.strerror}") from error
+    except PolicyRefused as error:
+        raise ConfigError("--policy", f"{path}: {error}") from error
+
+
+BASELINES = ("hold", "cost-plus", "static", "bandit", "short-run plug-in", "long-run plug-in", "look-ahead")
+
+
+def lineup(agent: SACAgent | None, seed: int) -> dict[str, Callable[[], Policy]]:
+    """Makers of all policies by the name they are reported under, in the order of the table."""
+    makers: dict[str, Callable[[], Policy]] = {
+        "hold": lambda: hold,
+        "cost-plus": lambda: cost_plus,
+        "static": Static,
+        "bandit": lambda: Thompson(seed),
+        "short-run plug-in": lambda: short_run,
+        "long-run plug-in": lambda: long_run,
+        "look-ahead": lambda: look_ahead,
+    }
+    assert tuple(makers) == BASELINES
+    if agent is not None:
+        makers["SAC"] = lambda: Sac(agent)
+    return makers

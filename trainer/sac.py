@@ -12,6 +12,10 @@ The problem it solves: `B` independent shops of `n` items with `F` features each
 - Many environments in parallel, few updates per step: Li et al. 2023 (Parallel Q-Learning), arXiv:2307.12983.
 - Encoder shared over items with a pooled context in the critic: Zaheer et al. 2017 (Deep Sets), arXiv:1703.06114.
 - LayerNorm in the critic (optional): Hiraoka et al. 2022 (DroQ), arXiv:2110.02034.
+- A start from a demonstrator, where the environment has one: the actor is first fitted to it, warm-up acts like it
+  with noise of every size, the critics learn before the actor moves (Nair et al. 2018, arXiv:1709.10089), and a
+  quadratic anchor keeps the actor where the critics know something (TD3+BC, Fujimoto and Gu 2021, arXiv:2106.06860).
+- The critic's value is a weighted sum over items, so that an item counts by its revenue (`Environment.weights`).
 - The critic sees the asked AND the executed action: what a guard cut off is part of the value, not noise. The actor is
   improved through `Environment.execute`, a differentiable stand-in of the guard.
 
@@ -56,7 +60,12 @@ class SACConfig:
     polyak: float = 0.01  # share of the critics that the target critics take over per update
     batch: int = 256  # transitions (whole shops) per update
     replay: int = 50_000  # transitions kept
-    warmup_steps: int = 8  # environment steps with random actions before the first update
+    warmup_steps: int = 12  # environment steps with random (or noisy demonstrated) actions before the first update
+    warmup_scale: float = 1.0  # half-width of the uniform random actions; largest noise s.d. on demonstrated ones
+    imitation_steps: int = 0  # gradient steps that fit the actor to the demonstrator after warm-up
+    anchor: float = 0.0  # weight of the squared distance to the demonstrated action in the actor's loss
+    actor_delay_steps: int = 0  # environment steps in which only the critics learn
+    log_sd_start: float = -1.0  # first log s.d. of the actor, before squashing
     updates_per_step: int = 6  # gradient steps per environment step (of all shops together)
     steps: int = 350  # environment steps in all
     gradient_clip: float = 10.0  # largest gradient norm
@@ -97,6 +106,14 @@ class Environment(Protocol):
         """Differentiable estimate of what will be executed of `action` (B, n), given the guard's context (B, n, C)."""
         ...
 
+    def weights(self, context: Tensor) -> Tensor:
+        """How much each item counts in the value, (B, n) or broadcastable to it; sums to 1."""
+        ...
+
+    def demonstrate(self, context: Tensor) -> Tensor | None:
+        """What a good baseline would do, (B, n) in [−1, 1]; None where there is none."""
+        ...
+
 
 class Actor(nn.Module):
     """Observation of one item to its action: two hidden layers, squashed Gaussian. Input scaling is inside."""
@@ -104,16 +121,16 @@ class Actor(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, features: int, hidden: int) -> None:
+    def __init__(self, features: int, hidden: int, log_sd: float = -1.0) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.first = nn.Linear(features, hidden)
         self.second = nn.Linear(hidden, hidden)
         self.head = nn.Linear(hidden, 2)
-        with torch.no_grad():  # start at "no residual", with the spread that the temperature will choose
+        with torch.no_grad():  # start near action 0
             self.head.weight.mul_(0.1)
-            self.head.bias.copy_(torch.tensor([0.0, -1.0]))
+            self.head.bias.copy_(torch.tensor([0.0, log_sd]))
 
     def normalise(self, observation: Tensor) -> Tensor:
         """Scaled and clipped features; a missing value (NaN) counts as the training mean, ±inf as the limit."""
@@ -165,14 +182,15 @@ class TwinCritic(nn.Module):
         self.head = TwinLinear(hidden, 1)
         self.norm = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
 
-    def forward(self, observation: Tensor, asked: Tensor, executed: Tensor) -> Tensor:
-        """Values (2, B); `observation` (B, n, F) normalised, actions (B, n)."""
+    def forward(self, observation: Tensor, asked: Tensor, executed: Tensor, weights: Tensor) -> Tensor:
+        """Values (2, B); `observation` (B, n, F) normalised, actions and weights (B, n)."""
         shops, items, _ = observation.shape
         rows = torch.cat([observation, asked.unsqueeze(-1), executed.unsqueeze(-1)], -1).reshape(1, shops * items, -1)
         own = functional.relu(self.norm(self.item(rows.expand(2, -1, -1))))
-        pool = own.reshape(2, shops, items, -1).mean(2)
+        weight = weights.expand(shops, items).unsqueeze(-1)
+        pool = (own.reshape(2, shops, items, -1) * weight).sum(2)
         joined = self.join_own(own).reshape(2, shops, items, -1) + self.join_pool(pool).unsqueeze(2)
-        value: Tensor = self.head(functional.relu(self.norm(joined)).mean(2))
+        value: Tensor = self.head((functional.relu(self.norm(joined)) * weight).sum(2))
         return value.squeeze(-1)
 
 
@@ -250,6 +268,8 @@ class Learner:
     critic: TwinCritic
     target: TwinCritic
     execute: Callable[[Tensor, Tensor], Tensor]
+    weights: Callable[[Tensor], Tensor]
+    demonstrate: Callable[[Tensor], Tensor | None]
     generator: torch.Generator
     log_temperature: Tensor = field(init=False)
     _actor_optimiser: torch.optim.Adam = field(init=False)
@@ -272,7 +292,20 @@ class Learner:
         for optimiser, rate in zip(optimisers, rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * factor
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def imitate(self, observation: Tensor, context: Tensor) -> float:
+        """One step of the actor's mean towards what is demonstrated; the weighted mean square distance before it."""
+        loss = self._distance(observation, context)
+        self._descend(loss, self.actor, self._actor_optimiser)
+        return float(loss.item())
+
+    def _distance(self, observation: Tensor, context: Tensor) -> Tensor:
+        shown = self.demonstrate(context)
+        if shown is None:
+            return torch.zeros(())
+        distance: Tensor = (self.weights(context) * (self.actor(observation) - shown).square()).sum(-1).mean()
+        return distance
+
+    def update(self, batch: Batch, *, critics_only: bool = False) -> dict[str, float]:
         """One step of critics, actor and temperature; returns what a log wants to show."""
         config, temperature = self.config, self.log_temperature.exp().detach()
         observation = self.actor.normalise(batch.observation)
@@ -281,16 +314,27 @@ class Learner:
             with torch.no_grad():
                 after_action, after_log_probability = self.actor.sample(batch.after_observation, self.generator)
                 after_executed = self.execute(after_action, batch.after_context)
-                values = self.target(self.actor.normalise(batch.after_observation), after_action, after_executed)
+                values = self.target(
+                    self.actor.normalise(batch.after_observation),
+                    after_action,
+                    after_executed,
+                    self.weights(batch.after_context),
+                )
                 soft = self._join(values) - temperature * after_log_probability
                 goal = batch.reward + batch.discount * soft
-        critic_loss = (self.critic(observation, batch.asked, batch.executed) - goal).square().mean(1).sum()
+        weights = self.weights(batch.context)
+        critic_loss = (self.critic(observation, batch.asked, batch.executed, weights) - goal).square().mean(1).sum()
         self._descend(critic_loss, self.critic, self._critic_optimiser)
+        self._follow()
+        if critics_only:
+            return {"critic_loss": critic_loss.item()}
 
         self.critic.requires_grad_(False)
         action, log_probability = self.actor.sample(batch.observation, self.generator)
-        value = self._join(self.critic(observation, action, self.execute(action, batch.context)))
+        value = self._join(self.critic(observation, action, self.execute(action, batch.context), weights))
         actor_loss = (temperature * log_probability - value).mean()
+        if config.anchor > 0.0:
+            actor_loss = actor_loss + config.anchor * self._distance(batch.observation, batch.context)
         self._descend(actor_loss, self.actor, self._actor_optimiser)
         self.critic.requires_grad_(True)
 
@@ -301,14 +345,17 @@ class Learner:
         self._temperature_optimiser.step()
         with torch.no_grad():
             self.log_temperature.clamp_(min=math.log(config.temperature_min))
-            for kept, new in zip(self.target.parameters(), self.critic.parameters(), strict=True):
-                kept.lerp_(new, config.polyak)
         return {
             "critic_loss": critic_loss.item(),
             "value": value.mean().item(),
             "entropy": entropy.item(),
             "temperature": temperature.item(),
         }
+
+    def _follow(self) -> None:
+        with torch.no_grad():
+            for kept, new in zip(self.target.parameters(), self.critic.parameters(), strict=True):
+                kept.lerp_(new, self.config.polyak)
 
     def _join(self, values: Tensor) -> Tensor:
         return values.amin(0) if self.config.pessimism == "min" else values.mean(0)
@@ -340,18 +387,28 @@ def train(environment: Environment, config: SACConfig, seed: int) -> Iterator[tu
     shops, items, features = view.observation.shape
     with torch.random.fork_rng(devices=[]):  # weights: torch's layers draw from the global generator, so lend it a seed
         torch.manual_seed(seed)
-        actor = Actor(features, config.actor_hidden)
+        actor = Actor(features, config.actor_hidden, config.log_sd_start)
         critic, target = (
             TwinCritic(features, config.critic_hidden, layer_norm=config.critic_layer_norm) for _ in range(2)
         )
-    learner = Learner(config, actor, critic, target, environment.execute, generator)
+    learner = Learner(
+        config,
+        actor,
+        critic,
+        target,
+        environment.execute,
+        environment.weights,
+        environment.demonstrate,
+        generator,
+    )
     replay = Replay(config.replay, config.n_step, config.gamma)
-    seen: list[Array] = []
+    seen: list[View] = []
     losses: dict[str, float] = {}
     for step in range(config.steps):
         if step < config.warmup_steps:
-            seen.append(view.observation.reshape(-1, features))
-            action = rng.uniform(-1.0, 1.0, (shops, items)).astype(np.float32)
+            seen.append(view)
+            shown = environment.demonstrate(torch.from_numpy(view.context))
+            action = _first_action(rng, shown, (shops, items), config.warmup_scale)
         else:
             with torch.no_grad():
                 action = actor.sample(torch.from_numpy(view.observation), generator)[0].numpy()
@@ -359,12 +416,33 @@ def train(environment: Environment, config: SACConfig, seed: int) -> Iterator[tu
         replay.add(view, action, transition)
         view = transition.start
         if step + 1 == config.warmup_steps:
-            _fit_scaling(actor, np.concatenate(seen))
+            _fit_scaling(actor, np.concatenate([past.observation.reshape(-1, features) for past in seen]))
+            _imitate(learner, seen, rng)
         if step + 1 >= config.warmup_steps and len(replay) > 0:
             learner.set_progress(step / config.steps)
+            waiting = step < config.warmup_steps + config.actor_delay_steps
             for _ in range(config.updates_per_step):
-                losses = learner.update(replay.sample(rng, config.batch))
+                losses = learner.update(replay.sample(rng, config.batch), critics_only=waiting)
         yield Progress(step + 1, config.steps, float(transition.reward.mean()), losses), actor
+
+
+def _first_action(rng: np.random.Generator, shown: Tensor | None, shape: tuple[int, int], scale: float) -> Array:
+    """Uniform in ±scale, or the demonstrator's action with normal noise of an s.d. up to that, another every shop."""
+    if shown is None:
+        return rng.uniform(-scale, scale, shape).astype(np.float32)
+    noise = rng.uniform(0.0, scale, (shape[0], 1)) * rng.standard_normal(shape)
+    return np.clip(shown.numpy() + noise, -1.0, 1.0).astype(np.float32)
+
+
+def _imitate(learner: Learner, seen: list[View], rng: np.random.Generator) -> None:
+    """Fit the actor to what was demonstrated during warm-up."""
+    observation = np.concatenate([view.observation for view in seen])
+    context = np.concatenate([view.context for view in seen])
+    if learner.demonstrate(torch.from_numpy(context[:1])) is None:
+        return
+    for _ in range(learner.config.imitation_steps):
+        rows = rng.integers(0, len(observation), learner.config.batch)
+        learner.imitate(torch.from_numpy(observation[rows]), torch.from_numpy(context[rows]))
 
 
 def _fit_scaling(actor: Actor, observations: Array) -> None:

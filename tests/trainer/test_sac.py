@@ -60,6 +60,12 @@ class OneStep:
     def execute(self, action: Tensor, context: Tensor) -> Tensor:
         return action
 
+    def weights(self, context: Tensor) -> Tensor:
+        return torch.full((1, 1), 1.0 / context.shape[1])
+
+    def demonstrate(self, context: Tensor) -> Tensor | None:
+        return None
+
 
 def learn(environment: OneStep, config: SACConfig, seed: int = 0) -> Actor:
     *_, (_, actor) = train(environment, config, seed)
@@ -136,6 +142,12 @@ class Payback:
 
     def execute(self, action: Tensor, context: Tensor) -> Tensor:
         return action
+
+    def weights(self, context: Tensor) -> Tensor:
+        return torch.full((1, 1), 1.0 / context.shape[1])
+
+    def demonstrate(self, context: Tensor) -> Tensor | None:
+        return None
 
 
 @pytest.mark.parametrize(("gamma", "n_step", "sign"), [(0.0, 4, 1), (0.9, 1, -1), (0.9, 4, -1)])
