@@ -57,7 +57,7 @@ async def test_duplicates_reordering_and_old_messages_change_nothing(shop: Shop)
     async with shop.brokered(), Box(shop).running() as box, bare_till(shop) as (link, _):
         for epoch, sequence in sent:
             await link.publish(TOPICS.sale("1"), message(epoch, sequence))
-        await until(lambda: sum(box.count(r) for r in ("new", "late", "duplicate")) == len(sent))
+        await until(lambda: sum(box.count(r) for r in ("new", "late", "duplicate")) >= len(sent))
         assert box.intake.ack("1").through == ((9, 40), (5, 120))
     found = receipts(read_ledger(shop))
     assert sorted(found) == sorted(("1", *place) for place in wanted)
