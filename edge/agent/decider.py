@@ -138,8 +138,8 @@ class Decider:
                 wish = self._wish(
                     request.mode, situation, seen=seen, place=place, rng=rng, late=late, failures=failures
                 )
-                chosen = self._guarded(situation, wish, lane)
-                effect = _effect(situation, held.log_multiplier, chosen.log_multiplier)
+                chosen, slope = self._guarded(situation, wish, lane)
+                effect = _effect(situation, held.log_multiplier, chosen.log_multiplier, slope)
             except Exception as error:  # noqa: BLE001  # nothing that a model does may stop a book from being published
                 failures.append(_failure("decision", error))
                 wish, chosen, effect = None, held, _no_effect(count)
@@ -226,21 +226,18 @@ class Decider:
             return None
         return asked
 
-    def _guarded(self, situation: Situation, wish: _Wish, lane: guard.Corridor) -> guard.GuardResult:
-        if wish.source is Source.HOLD:
-            return guard.hold(situation.inputs, self._rules.guard, lane=lane)
+    def _guarded(self, situation: Situation, wish: _Wish, lane: guard.Corridor) -> tuple[guard.GuardResult, Float]:
+        """(what the guard lets pass, dJ/dm on the way to what was asked)."""
         limits = situation.bounds
         inside = np.clip(wish.asked, limits.low, limits.high)
-        gain = optimiser.item_gain(
-            situation.model,
-            situation.horizon.week(0),
-            limits.hold,
-            inside,
-            pantry=situation.pantry,
-            tail=situation.tail,
+        slope = optimiser.gradient(
+            situation.model, situation.horizon.week(0), 0.5 * (limits.hold + inside), situation.pantry, situation.tail
         )
-        gain = np.where(wish.exempt, np.inf, gain * minor_per_unit(situation.currency))
-        return guard.project(wish.asked, situation.inputs, self._rules.guard, gain=gain, lane=lane)
+        if wish.source is Source.HOLD:
+            return guard.hold(situation.inputs, self._rules.guard, lane=lane), slope
+        gain = (inside - limits.hold) * slope * minor_per_unit(situation.currency)
+        gain = np.where(wish.exempt, np.inf, gain)
+        return guard.project(wish.asked, situation.inputs, self._rules.guard, gain=gain, lane=lane), slope
 
 
 def _observe(situation: Situation, slots: int) -> NDArray[np.float32]:
@@ -276,12 +273,12 @@ def _no_effect(count: int) -> _Effect:
     return _Effect(*(np.zeros(count) for _ in range(5)))
 
 
-def _effect(situation: Situation, held: Float, chosen: Float) -> _Effect:
+def _effect(situation: Situation, held: Float, chosen: Float, slope: Float) -> _Effect:
     """Expected effect of moving from `held` to `chosen` log multipliers; sd by the delta method in own elasticities."""
     now, model = situation.horizon.week(0), situation.model
     at = respond(model, now.reference + held, now, situation.pantry)
     after = expected_units(model, now.reference + chosen, now, situation.pantry)
-    gain = optimiser.item_gain(model, now, held, chosen, pantry=situation.pantry, tail=situation.tail)
+    gain = (chosen - held) * slope
     reach = np.abs(chosen - held) * model.elasticity_sd * 0.5 * (at.units + after)
     net = at.unit_value - (at.pull * at.mean_value)[..., None]  # a unit lost here is partly sold as its neighbour
     return _Effect(at.units, after - at.units, reach, gain, reach * np.abs(net))
@@ -328,7 +325,7 @@ def _batch(
         failures=tuple(text[:FAILURE_CHARS_MAX] for text in failures[:FAILURES_MAX]),
         currency=request.currency,
         recorded=request.recorded,
-        skus=tuple(item.sku for item in request.items),
+        skus=tuple(item.sku for item in request.items) if situation is None else situation.skus,
         published=whole(published.price),
         chosen=whole(chosen.price),
         previous=whole(inputs.previous),

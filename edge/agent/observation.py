@@ -86,6 +86,8 @@ FEATURES: Final[tuple[Feature, ...]] = tuple(
 )
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
 _COLUMN: Final = {name: column for column, name in enumerate(FEATURE_NAMES)}
+_MASKED: Final = np.array([column for column, feature in enumerate(FEATURES) if feature.mask])
+_MASKS: Final = _MASKED + 1
 _FILL: Final = np.array([feature.fill for feature in FEATURES])
 _LOW: Final = np.array([feature.low for feature in FEATURES])
 _HIGH: Final = np.array([feature.high for feature in FEATURES])
@@ -189,14 +191,17 @@ def build(inputs: ObservationInputs) -> NDArray[np.float32]:
     ):
         columns[mean] = _pooled(of, model.share)
     shape = np.broadcast_shapes(model.price.shape, now.cost.shape, trail.last.shape)
-    table = np.empty((*shape, len(FEATURES)))
+    # Feature by feature in memory, which is how it is filled; the rows that a policy reads are made once, at the end.
+    table = np.empty((len(FEATURES), *shape))
     for name, values in columns.items():
-        column = _COLUMN[name]
-        table[..., column] = values
-        if FEATURES[column].name + "_missing" in _COLUMN:
-            table[..., column + 1] = ~np.isfinite(values)
-    table = np.where(np.isfinite(table), table, _FILL)
-    return np.clip(table, _LOW, _HIGH, out=table).astype(np.float32)
+        table[_COLUMN[name]] = values
+    table[_MASKS] = 0.0
+    known = np.isfinite(table)
+    table[_MASKS] = ~known[_MASKED]
+    fill, low, high = (edge.reshape((-1,) + (1,) * len(shape)) for edge in (_FILL, _LOW, _HIGH))
+    np.copyto(table, fill, where=~known)
+    np.clip(table, low, high, out=table)
+    return np.moveaxis(table, 0, -1).astype(np.float32, order="C")
 
 
 def _pooled(values: Float, share: Float) -> Float:

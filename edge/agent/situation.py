@@ -68,6 +68,7 @@ class Situation:
     week: int
     currency: str
     items: tuple[Item, ...]
+    skus: tuple[str, ...]
     model: DemandModel
     horizon: Outlook  # (1 + TAIL_WEEKS, n)
     pantry: Float
@@ -177,9 +178,25 @@ def prepare(
     )
     tail = make_tail(model, horizon.weeks_after(1), book, plan.discount)
     return Situation(
-        day, week, currency, tuple(items), model, horizon, pantry, trail, residual, shift, _cost_base(history, cost),
-        inputs, lane, limits, suggestion, look, tail,
-    )  # fmt: skip
+        day=day,
+        week=week,
+        currency=currency,
+        items=tuple(items),
+        skus=history.skus,
+        model=model,
+        horizon=horizon,
+        pantry=pantry,
+        trail=trail,
+        residual=residual,
+        forecast=shift,
+        cost_base=_cost_base(history, cost),
+        inputs=inputs,
+        lane=lane,
+        bounds=limits,
+        suggestion=suggestion,
+        look_ahead=look,
+        tail=tail,
+    )
 
 
 def model_of(posterior: DemandPosterior, regular: Float, cost: Float, plan: PlanRules) -> DemandModel:

