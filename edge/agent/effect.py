@@ -2,9 +2,9 @@
 
 For each past week the demand model says by how much an item's units at the paid price differ from its units at the
 reference price, pantries that either history of prices filled included; the ratio, applied to the units really sold,
-gives the week that did not happen. Uncertainty is that of the elasticities and of the carry-over: they are drawn from
-their posterior, and the interval is that of the draws. It is an estimate with a model, not a measurement: the
-switchback (`experiment`) measures.
+gives the week that did not happen. Uncertainty is that of the elasticities and of the carry-over, drawn from their
+posterior, and of the category's elasticity, which a shop's own sales hardly tell; the interval is that of the draws.
+It is an estimate with a model, not a measurement: the switchback (`experiment`) measures.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from edge.records.history import CategoryHistory
 Float = NDArray[np.float64]
 DRAWS: Final = 64
 _ELASTICITY: Final = (-8.0, -0.3)
+_CATEGORY_SD: Final = 0.4  # of the category's elasticity around the plan's
 _RATIO_MAX: Final = 4.0  # units at one price over units at the other; beyond, a draw of the elasticity is absurd
 
 
@@ -90,6 +91,7 @@ def _drawn(
     noise = rng.standard_normal((2, draws, count))
     own = np.clip(posterior.mean[:, PRICE] + posterior.sd(PRICE) * noise[0], *_ELASTICITY)
     carry = np.clip(posterior.mean[:, CARRY] + posterior.sd(CARRY) * noise[1], 0.0, 1.5)
+    category = np.minimum(plan.category_elasticity + _CATEGORY_SD * rng.standard_normal(draws), -0.5)
     seen = np.isfinite(cost)
     newest = np.where(seen.any(axis=0), cost[::-1][np.argmax(seen[::-1], axis=0), np.arange(count)], posterior.regular)
 
@@ -103,7 +105,7 @@ def _drawn(
         elasticity=own,
         theta=carry / np.abs(own),
         decay=np.full(draws, posterior.decay),
-        category_elasticity=np.full(draws, plan.category_elasticity),
+        category_elasticity=category,
         inside=np.full(draws, plan.inside),
         traffic=np.full(draws, plan.traffic),
     )

@@ -194,6 +194,7 @@ class Inquiry(Shelves):
     def _category(self, name: str, items: int) -> dict[str, object]:
         shelf = self._views.shelf
         batches: list[DecisionBatch] = [self._views.decisions(index) for index in shelf.decisions.get(name, [])]
+        effect = self._box.pricer.effects.get(name)
         trend = self._views.memory.category_trend(name, week_of(self._views.days.newest or date(1970, 1, 5)))
         return {
             "name": name,
@@ -205,6 +206,7 @@ class Inquiry(Shelves):
             "labels_changed": sum(int((batch.published != batch.previous).sum()) for batch in batches),
             "profit_change": round(sum(float(batch.profit_change.sum()) for batch in batches), 2),
             "profit_change_sd": round(sum(float((batch.profit_change_sd**2).sum()) for batch in batches) ** 0.5, 2),
+            "effect": None if effect is None else {key: round(cell, 2) for key, cell in asdict(effect).items()},
             "trend": None if trend is None else asdict(trend),
         }
 

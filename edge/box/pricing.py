@@ -5,6 +5,7 @@ A `Request` is a frozen copy, so deciding may run in a worker thread while recei
 """
 
 import importlib.resources
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,11 +16,12 @@ from typing import Final
 import numpy as np
 
 from edge.agent.decider import Decider, DeciderRules, Request
-from edge.agent.estimate import DemandPrior, backtest
+from edge.agent.effect import PriceEffect, against_reference
+from edge.agent.estimate import DemandPrior, backtest, estimate
 from edge.agent.experiment import ExperimentRules
 from edge.agent.metrics import DecisionMetrics
 from edge.agent.sac_agent import SACAgent
-from edge.agent.situation import Published, guard_inputs
+from edge.agent.situation import Published, align, guard_inputs
 from edge.box.shelf import Shelf
 from edge.clock import WallTime
 from edge.config import PricingConfig
@@ -32,6 +34,7 @@ from edge.records.decision import DecisionBatch, Mode
 from edge.records.history import week_of
 from edge.records.item import Item
 
+logger = logging.getLogger(__name__)
 SHIPPED: Final = "pomona.onnx"  # in edge/agent/policy
 _SEED_FILE: Final = "experiment-seed"
 _NEVER: Final = 10_000  # business days since a label changed that never did
@@ -52,6 +55,7 @@ class Pricer:
         self.policy = self._load()
         self.rules = DeciderRules(guard=config.guard, experiment=experiment_rules(config, state))
         self._decider = Decider(self.rules, self.policy, monotonic=time.monotonic, metrics=metrics)
+        self.effects: dict[str, PriceEffect] = {}  # by category: what its published prices earned, estimated
         self._rng = np.random.default_rng()  # seeded by the system; what it draws is logged with its probability
 
     def _load(self) -> SACAgent | None:
@@ -99,10 +103,22 @@ class Pricer:
 
     def decide(self, request: Request) -> DecisionBatch:
         """The batch of a request; never fails for what data or policy do. Runs in a worker thread."""
+        request = self._estimated(request)
         batch = self._decider.decide(request, self._rng)
         if self._metrics is not None and int(np.count_nonzero(request.history.observed.any(axis=1))) >= _BACKTEST_WEEKS:
             self._metrics.forecast(request.category, backtest(request.history, DemandPrior()))
         return batch
+
+    def _estimated(self, request: Request) -> Request:
+        """The request with the week's estimate, which then also tells what past prices earned."""
+        history = align(request.history, tuple(item.sku for item in request.items))
+        try:
+            posterior = estimate(history, self.rules.prior)
+            self.effects[request.category] = against_reference(posterior, history, self.rules.plan, self._rng)
+        except Exception as error:  # noqa: BLE001 - the decider meets the same failure, records it, and holds prices
+            logger.warning("estimate of %s: %s", request.category, error)
+            return request
+        return replace(request, history=history, posterior=posterior)
 
     def hold(self, request: Request) -> DecisionBatch:
         """Keep the multipliers where they are, through the guard: between decisions, when a reference moved."""

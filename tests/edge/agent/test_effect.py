@@ -1,4 +1,4 @@
-"""The estimated effect against reference prices: zero where prices are the references, right in sign, size and doubt."""
+"""The estimated effect against reference prices: zero at the references, right in sign, size and doubt."""
 
 from dataclasses import replace
 
