@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.agent import guard, observation, optimiser
-from edge.agent.demand import expected_units, respond
+from edge.agent.demand import expected_units
 from edge.agent.estimate import DemandPosterior, DemandPrior, estimate
 from edge.agent.experiment import Assignment, ExperimentRules, assign, ladder_steps
 from edge.agent.metrics import DecisionMetrics
@@ -139,7 +139,7 @@ class Decider:
                     request.mode, situation, seen=seen, place=place, rng=rng, late=late, failures=failures
                 )
                 chosen, slope = self._guarded(situation, wish, lane)
-                effect = _effect(situation, held.log_multiplier, chosen.log_multiplier, slope)
+                effect = _effect(situation, chosen.log_multiplier, slope)
             except Exception as error:  # noqa: BLE001  # nothing that a model does may stop a book from being published
                 failures.append(_failure("decision", error))
                 wish, chosen, effect = None, held, _no_effect(count)
@@ -230,9 +230,9 @@ class Decider:
         """(what the guard lets pass, dJ/dm on the way to what was asked)."""
         limits = situation.bounds
         inside = np.clip(wish.asked, limits.low, limits.high)
-        slope = optimiser.gradient(
-            situation.model, situation.horizon.week(0), 0.5 * (limits.hold + inside), situation.pantry, situation.tail
-        )
+        middle = 0.5 * (limits.hold + inside)
+        now = situation.horizon.week(0)
+        slope = optimiser.gradient_near(situation.model, now, middle, situation.pantry, situation.later)
         if wish.source is Source.HOLD:
             return guard.hold(situation.inputs, self._rules.guard, lane=lane), slope
         gain = (inside - limits.hold) * slope * minor_per_unit(situation.currency)
@@ -273,13 +273,12 @@ def _no_effect(count: int) -> _Effect:
     return _Effect(*(np.zeros(count) for _ in range(5)))
 
 
-def _effect(situation: Situation, held: Float, chosen: Float, slope: Float) -> _Effect:
-    """Expected effect of moving from `held` to `chosen` log multipliers; sd by the delta method in own elasticities."""
-    now, model = situation.horizon.week(0), situation.model
-    at = respond(model, now.reference + held, now, situation.pantry)
+def _effect(situation: Situation, chosen: Float, slope: Float) -> _Effect:
+    """Expected effect of moving from the held book to `chosen` log multipliers; sd by the delta method in own elasticities."""
+    now, model, at, hold = situation.horizon.week(0), situation.model, situation.held, situation.bounds.hold
     after = expected_units(model, now.reference + chosen, now, situation.pantry)
-    gain = (chosen - held) * slope
-    reach = np.abs(chosen - held) * model.elasticity_sd * 0.5 * (at.units + after)
+    gain = (chosen - hold) * slope
+    reach = np.abs(chosen - hold) * model.elasticity_sd * 0.5 * (at.units + after)
     net = at.unit_value - (at.pull * at.mean_value)[..., None]  # a unit lost here is partly sold as its neighbour
     return _Effect(at.units, after - at.units, reach, gain, reach * np.abs(net))
 
