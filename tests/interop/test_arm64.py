@@ -2,6 +2,7 @@
 
 import importlib.util
 import struct
+from importlib.metadata import version
 from pathlib import Path
 
 import check_arm64_libsodium as checker
@@ -36,7 +37,7 @@ def test_what_is_no_such_object_is_refused() -> None:
 
 @pytest.mark.interop
 def test_the_wheel_for_aarch64_exports_the_cipher(tmp_path: Path) -> None:
-    wheel = checker.download(tmp_path, checker.version("pynacl"), "3.13")
+    wheel = checker.download(tmp_path, version("pynacl"), "3.13")
     assert "aarch64" in wheel.name
     report = checker.check(wheel)
     assert report["missing"] == []

@@ -34,7 +34,7 @@ Open = Callable[..., Awaitable[Hypercore]]
 
 @pytest.fixture
 async def open_core(tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens the core in `tmp_path`; whatever a test leaves open is closed."""
+    """Opens the core in `tmp_path`; what a test that fails leaves open is closed."""
     async with AsyncExitStack() as stack:
 
         async def open_core(**options: object) -> Hypercore:
@@ -71,6 +71,7 @@ async def test_append_get_reopen(open_core: Open) -> None:
     for index in (-1, 5):
         with pytest.raises(IndexError):
             core.get(index)
+    await core.close()
 
 
 async def test_appends_of_many_callers_share_groups_and_keep_their_order(open_core: Open) -> None:
@@ -78,11 +79,13 @@ async def test_appends_of_many_callers_share_groups_and_keep_their_order(open_co
     lengths = await asyncio.gather(*(core.append(blocks(3, 3 * n), urgent=n % 7 == 0) for n in range(50)))
     assert lengths == [3 * (n + 1) for n in range(50)]
     assert list(core.blocks()) == blocks(150)
+    await core.close()
 
 
 async def test_what_nobody_waits_for_becomes_durable_within_the_window(open_core: Open) -> None:
     core = await open_core(window_s=0.001)
     assert await core.append(blocks(1)) == 1
+    await core.close()
 
 
 async def test_closing_writes_what_waits(open_core: Open) -> None:
@@ -94,7 +97,9 @@ async def test_closing_writes_what_waits(open_core: Open) -> None:
     with pytest.raises(StorageError) as caught:
         await core.append(blocks(1))
     assert caught.value.fault is StorageFault.READ_ONLY
-    assert (await open_core()).length == 2
+    core = await open_core()
+    assert core.length == 2
+    await core.close()
 
 
 async def test_too_large_is_our_own_mistake_and_leaves_the_core_alone(open_core: Open) -> None:
@@ -104,6 +109,7 @@ async def test_too_large_is_our_own_mistake_and_leaves_the_core_alone(open_core:
             await core.append(too_much)
     assert await core.append([bytes(BLOCK_BYTES_MAX)], urgent=True) == 1
     assert await core.append([b""] * (GROUP_RECORDS_MAX - 1), urgent=True) == GROUP_RECORDS_MAX
+    await core.close()
 
 
 async def test_truncation_raises_the_fork_and_gives_indexes_new_content(open_core: Open) -> None:
@@ -129,6 +135,7 @@ async def test_truncation_raises_the_fork_and_gives_indexes_new_content(open_cor
         with pytest.raises(LocalError):
             await core.truncate(length, fork)
     assert (core.length, core.fork) == (2, 9)
+    await core.close()
 
 
 async def test_encrypted_blocks_are_unreadable_at_rest_and_never_share_a_nonce(tmp_path: Path, open_core: Open) -> None:
@@ -153,6 +160,7 @@ async def test_encrypted_blocks_are_unreadable_at_rest_and_never_share_a_nonce(t
     assert not core.writable
     with pytest.raises(StorageError, match="missing"):
         await core.append([b"plain"])
+    await core.close()
 
 
 async def test_a_core_opens_only_as_what_it_is(open_core: Open) -> None:
@@ -179,6 +187,7 @@ async def test_a_core_opens_only_as_what_it_is(open_core: Open) -> None:
         with pytest.raises(StorageError) as caught:
             await refused
         assert caught.value.fault is StorageFault.READ_ONLY
+    await core.close()
 
 
 async def test_no_core_is_a_wrong_path_not_a_new_core(tmp_path: Path) -> None:
@@ -224,6 +233,7 @@ async def test_derived_files_may_be_lost_at_any_time(tmp_path: Path, open_core: 
     assert list(core.blocks()) == blocks(200) + blocks(100, 500)
     assert all(core.get(index, proven=True) for index in range(300))
     assert await core.verify() == 300
+    await core.close()
 
 
 async def test_rotten_tree_nodes_are_noticed_and_made_again(tmp_path: Path, open_core: Open) -> None:
@@ -239,6 +249,7 @@ async def test_rotten_tree_nodes_are_noticed_and_made_again(tmp_path: Path, open
     assert core.get(40, proven=True) == blocks(64)[40]
     await core.close()
     assert tree.read_bytes()[40 * 31 + 20] == data[40 * 31 + 20] ^ 1
+    await core.close()
 
 
 async def test_the_newest_signature_is_on_disk_after_closing_and_lags_little_before(
@@ -256,6 +267,7 @@ async def test_the_newest_signature_is_on_disk_after_closing_and_lags_little_bef
     core = await open_core(key_pair=None, create=False)
     assert core.signed is not None
     core.verifier.verify(core.signed.signature, core.tree_hash(), 200, 0)
+    await core.close()
 
 
 async def test_checkpoints_are_left_while_running(
@@ -268,6 +280,7 @@ async def test_checkpoints_are_left_while_running(
     await core.append(blocks(20), urgent=True)
     await core.append(blocks(1), urgent=True)
     assert (tmp_path / "derived" / "checkpoint").exists()
+    await core.close()
 
 
 # --- a bad disk ----------------------------------------------------------------------------------------------------
@@ -366,6 +379,7 @@ async def test_a_flipped_bit_is_found_and_named_and_other_blocks_are_still_serve
     assert core.get(16) == b"block 16"
     assert core.get(18) == b"block 18"
     assert await core.append(blocks(1, 50), urgent=True) == 51
+    await core.close()
 
 
 async def test_a_flipped_bit_is_named_when_the_core_cannot_even_be_opened(tmp_path: Path, open_core: Open) -> None:
@@ -381,6 +395,7 @@ async def test_a_flipped_bit_is_named_when_the_core_cannot_even_be_opened(tmp_pa
     with pytest.raises(StorageError) as caught:  # nobody knows the block's number now, but the place is told
         await open_core()
     assert caught.value.fault is StorageFault.CORRUPT
+    await core.close()
 
 
 def forge(folder: Path, index: int) -> None:
@@ -410,6 +425,7 @@ async def test_a_forged_block_with_good_checksums_does_not_open_without_what_is_
     with pytest.raises(StorageError, match="does not carry its own signature") as caught:
         await open_core()
     assert caught.value.fault is StorageFault.CORRUPT
+    await core.close()
 
 
 async def test_a_forged_block_with_good_checksums_is_named_where_the_tree_is_still_there(
@@ -427,6 +443,7 @@ async def test_a_forged_block_with_good_checksums_is_named_where_the_tree_is_sti
     with pytest.raises(StorageError) as refused:
         core.get(11, proven=True)
     assert refused.value.fault is StorageFault.CORRUPT
+    await core.close()
 
 
 # --- several signers -----------------------------------------------------------------------------------------------
