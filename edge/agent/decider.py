@@ -13,7 +13,7 @@ Nothing here does I/O: what was decided is a `DecisionBatch`, which the caller m
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -143,7 +143,7 @@ class Decider:
             except Exception as error:  # noqa: BLE001  # nothing that a model does may stop a book from being published
                 failures.append(_failure("decision", error))
                 wish, chosen, effect = None, held, _no_effect(count)
-        published = chosen if request.mode is Mode.LIVE else held
+        published = chosen if request.mode is Mode.LIVE else _owners_book(held, inputs)
         batch = _batch(
             request,
             place=place,
@@ -238,6 +238,11 @@ class Decider:
         gain = (inside - limits.hold) * slope * minor_per_unit(situation.currency)
         gain = np.where(wish.exempt, np.inf, gain)
         return guard.project(wish.asked, situation.inputs, self._rules.guard, gain=gain, lane=lane), slope
+
+
+def _owners_book(held: guard.GuardResult, inputs: guard.GuardInputs) -> guard.GuardResult:
+    """Reference prices as they are: outside live mode not even a price below cost is touched, it is the owner's."""
+    return replace(held, price=np.where(inputs.reference >= 1, inputs.reference, held.price))
 
 
 def _observe(situation: Situation, slots: int) -> NDArray[np.float32]:
