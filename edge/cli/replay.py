@@ -9,6 +9,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import uvloop
@@ -19,6 +21,7 @@ from edge.pos.mqtt import MqttSettings
 from edge.pos.replay import Row, read_rows, receipts_from_rows
 from edge.pos.till import SpoolingTill, Transaction
 from edge.pos.topics import gln_of_store
+from edge.records.receipt import ReceiptKind
 
 _CHUNK = 500  # receipts rung before the screen is drawn again
 _STALL_S = 30.0
@@ -51,6 +54,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--seed", type=int, default=1, help="of the split into receipts")
     parser.add_argument("--currency", default="USD", help="ISO 4217 code of the prices")
     parser.add_argument("--spool", type=Path, metavar="DIR", help="keep the spool here, and go on from it if it exists")
+    parser.add_argument(
+        "--day-by-day", action="store_true", help="begin a day when the box's price book knows the day before it"
+    )
     parser.add_argument("--timeout", type=float, default=0.0, metavar="S", help="give up after so long; 0: never")
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
     parser.set_defaults(run=_run)
@@ -115,6 +121,7 @@ async def _replay(
         tls_ca=options.tls_ca,
     )
     refused: list[str] = []
+    books = asyncio.Event()
     till = SpoolingTill(
         settings,
         gln=options.gln or gln_of_store(store),
@@ -124,13 +131,17 @@ async def _replay(
         clock=SystemClock(),
         rng=random.Random(),
         on_refused=lambda refusal: refused.append(f"{refusal.sequence}: {refusal.reason} {refusal.field}"),
-        with_book=False,
+        on_book=lambda _manifest: books.set(),
+        with_book=options.day_by_day,
     )
     async with asyncio.timeout(options.timeout or None), till.running():
         screen = asyncio.create_task(_screen(till, len(transactions), quiet=options.json))
         try:
-            for at in range(till.rung, len(transactions), _CHUNK):
-                await till.ring_all(transactions[at : at + _CHUNK])
+            for group in _groups(transactions, till.rung, day_by_day=options.day_by_day):
+                await till.ring_all(group)
+                if options.day_by_day:
+                    await till.drained()
+                    await _known(till, books, group[-1].business_day)
             await till.drained()
         finally:
             screen.cancel()
@@ -138,6 +149,24 @@ async def _replay(
         print(f"refused: message {text}", file=sys.stderr)
     units = sum(line.quantity_milli // 1000 for t in transactions for line in t.lines)
     return {"published": till.rung, "acknowledged": till.acknowledged, "refused": len(refused), "units": units}
+
+
+def _groups(transactions: list[Transaction], start: int, *, day_by_day: bool) -> Iterator[list[Transaction]]:
+    """What is rung at once: a day with its end, or as much as the screen should wait for."""
+    while start < len(transactions):
+        end = min(start + _CHUNK, len(transactions))
+        if day_by_day:
+            rest = range(start, len(transactions))
+            end = next((at for at in rest if transactions[at].kind is ReceiptKind.DAY_END), rest[-1]) + 1
+        yield transactions[start:end]
+        start = end
+
+
+async def _known(till: SpoolingTill, books: asyncio.Event, day: date) -> None:
+    """Wait until the box has published a book that it made knowing `day`."""
+    while till.book.manifest is None or till.book.manifest.decided_through < day:
+        books.clear()
+        await books.wait()
 
 
 async def _screen(till: SpoolingTill, total: int, *, quiet: bool) -> None:
