@@ -279,7 +279,7 @@ def _no_effect(count: int) -> _Effect:
 
 
 def _effect(situation: Situation, chosen: Float, slope: Float) -> _Effect:
-    """Expected effect of moving from the held book to `chosen` log multipliers; sd by the delta method in own elasticities."""
+    """Expected effect of moving from the held book to `chosen` log multipliers; sd: delta method, own elasticities."""
     now, model, at, hold = situation.horizon.week(0), situation.model, situation.held, situation.bounds.hold
     after = expected_units(model, now.reference + chosen, now, situation.pantry)
     gain = (chosen - hold) * slope

@@ -87,6 +87,9 @@ class GuardInputs:
 class Corridor:
     """Where each price may lie. Int64 minor units, (..., n); `hard` limits hold for every published price."""
 
+    cost_floor: Float
+    band_low: Int
+    band_high: Int
     hard_low: Int
     hard_high: Int
     low: Int  # hard limits, step and opening together: where a target may lie
@@ -186,7 +189,19 @@ def corridor(inputs: GuardInputs, rules: GuardRules) -> Corridor:
     ).astype(np.int32)
     frozen = published & ~moved & (inputs.days_since_change < rules.dwell_days) & (rules.dwell_days > 0)
     return Corridor(
-        hard_low, hard_high, low, high, base, valid, frozen, weight, np.maximum(rules.index_cap, forced), flags
+        cost_floor,
+        band_low,
+        band_high,
+        hard_low,
+        hard_high,
+        low,
+        high,
+        base,
+        valid,
+        frozen,
+        weight,
+        np.maximum(rules.index_cap, forced),
+        flags,
     )
 
 
@@ -229,7 +244,7 @@ def project(
     wish = np.where(sane & lane.valid, asked, 0.0)
     flags = lane.flags | np.where(sane, 0, int(Rule.FINITE)).astype(np.int32)
     wanted = reference * np.exp(wish)
-    flags |= _broken_limits(np.rint(wanted), inputs, rules, lane, reference)
+    flags |= _broken_limits(np.rint(wanted), inputs, lane)
     free = sane & lane.valid & ~lane.frozen
     target, capped, rounded = _target(wish, free, lane, reference, rules)
     flags |= np.where(capped, int(Rule.INDEX), 0) | np.where(rounded, int(Rule.ENDING), 0)
@@ -281,17 +296,14 @@ def _around(centre: Int, width: float) -> tuple[Int, Int]:
     return np.maximum(low, 1), np.minimum(high, PRICE_MINOR_MAX)
 
 
-def _broken_limits(
-    wanted: Float, inputs: GuardInputs, rules: GuardRules, lane: Corridor, reference: Int
-) -> NDArray[np.int32]:
+def _broken_limits(wanted: Float, inputs: GuardInputs, lane: Corridor) -> NDArray[np.int32]:
     """Which of an item's own limits the asked price breaks."""
-    band_low, band_high = _around(reference, rules.band)
-    in_band = (wanted >= band_low) & (wanted <= band_high)
+    in_band = (wanted >= lane.band_low) & (wanted <= lane.band_high)
     bound = np.clip(wanted, lane.hard_low, lane.hard_high)
     low, high = bound < lane.low, bound > lane.high
     waits = (inputs.previous >= 1) & ~inputs.at_opening[..., None] & (wanted > inputs.previous)
     mask = (
-        np.where(wanted < np.ceil(inputs.cost * (1.0 + rules.margin_min) - _EPS), int(Rule.COST_FLOOR), 0)
+        np.where(wanted < lane.cost_floor, int(Rule.COST_FLOOR), 0)
         | np.where((inputs.ceiling >= 1) & (wanted > inputs.ceiling), int(Rule.CEILING), 0)
         | np.where((inputs.floor >= 1) & (wanted < inputs.floor), int(Rule.FLOOR), 0)
         | np.where(~in_band, int(Rule.BAND), 0)

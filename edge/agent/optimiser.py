@@ -191,6 +191,23 @@ def item_gain(
     return (wanted - hold) * gradient(model, outlook, 0.5 * (hold + wanted), pantry, tail)
 
 
+def tail_slope(model: DemandModel, outlook: Outlook, m: Float, pantry: Float, tail: Tail) -> Float:
+    """dV/dH_1 (..., n) of the tail after a week at `m`; it moves little with `m`, so small moves may share it."""
+    return tail_value(tail, outlook.feature - model.kappa * (outlook.reference + m), pantry)[1]
+
+
+def gradient_near(model: DemandModel, outlook: Outlook, m: Float, pantry: Float, later: Float) -> Float:
+    """`gradient` with the tail's slope `later` already known from nearby (`tail_slope`)."""
+    at = respond(model, outlook.reference + m, outlook, pantry)
+    return price_gradient(model, at) - later * _fill(model, at.utility)
+
+
+def _fill(model: DemandModel, utility: Float) -> Float:
+    """−dH_1/dx (..., n): how fast a cut fills the pantry."""
+    clipped = np.clip(utility, *UTILITY_CLIP)
+    return np.where(clipped == utility, model.kappa * np.exp(clipped), 0.0)
+
+
 def _slope(model: DemandModel, at: Response, pantry: Float | None, tail: Tail | None) -> tuple[Float, Float]:
     """Gradient, and the diagonal scale that bounds its curvature."""
     slope = price_gradient(model, at)
@@ -198,8 +215,7 @@ def _slope(model: DemandModel, at: Response, pantry: Float | None, tail: Tail | 
     if tail is not None:
         stock = np.zeros_like(model.theta) if pantry is None else pantry
         later = tail_value(tail, at.utility, stock)[1]
-        clipped = np.clip(at.utility, *UTILITY_CLIP)
-        fill = np.where(clipped == at.utility, model.kappa * np.exp(clipped), 0.0)
+        fill = _fill(model, at.utility)
         slope = slope - later * fill
         scale = scale + np.maximum(-later, 0.0) * model.kappa * fill
     return slope, scale

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.agent import optimiser
-from edge.agent.demand import DemandModel, Outlook, calibrate, next_pantry
+from edge.agent.demand import DemandModel, Outlook, Response, calibrate, next_pantry, respond
 from edge.agent.estimate import CARRY, DEAL, FEATURE, LEVEL, OTHERS, PRICE, DemandPosterior
 from edge.agent.forecast import ForecastRules, no_forecast, update_forecast
 from edge.agent.guard import Bounds, Corridor, GuardInputs, bounds_of, corridor, ladders
 from edge.agent.observation import PriceTrail, no_trail
 from edge.agent.rules import GuardRules
-from edge.agent.tail import TAIL_WEEKS, Tail, make_tail
+from edge.agent.tail import TAIL_WEEKS, make_tail
 from edge.records.history import CategoryHistory, week_of
 from edge.records.item import Item
 from edge.records.money import COST_PER_UNIT, minor_per_unit
@@ -81,7 +81,8 @@ class Situation:
     bounds: Bounds
     suggestion: Float  # long-run plug-in, log multiplier
     look_ahead: Float
-    tail: Tail
+    later: Float  # dV/dH of the weeks after this one, at the held book: what stockpiling costs them
+    held: Response  # the model's answer to the held book
 
 
 def align(history: CategoryHistory, skus: Sequence[str]) -> CategoryHistory:
@@ -176,6 +177,7 @@ def prepare(
         weight=limits.weight,
         cap=limits.cap,
     )
+    now = horizon.week(0)
     tail = make_tail(model, horizon.weeks_after(1), book, plan.discount)
     return Situation(
         day=day,
@@ -195,7 +197,8 @@ def prepare(
         bounds=limits,
         suggestion=suggestion,
         look_ahead=look,
-        tail=tail,
+        later=optimiser.tail_slope(model, now, limits.hold, pantry, tail),
+        held=respond(model, now.reference + limits.hold, now, pantry),
     )
 
 

@@ -208,16 +208,16 @@ def encode_decisions(batch: DecisionBatch) -> bytes:
         batch.currency,
     ]
     wall = [batch.recorded.ms, _QUALITIES.index(batch.recorded.quality)]
-    body = [*head, list(batch.skus), *columns, batch.observation.astype("<f4").tobytes(), *wall]
+    body = [*head, "\n".join(batch.skus).encode("ascii"), *columns, batch.observation.astype("<f4").tobytes(), *wall]
     return cbor.encode([KIND, VERSION, *body])
 
 
 def decode_decisions(block: bytes) -> DecisionBatch:
     """Inverse of `encode_decisions`. Raises `RecordInvalid` (or `RemoteError` for bytes that are no CBOR)."""
     value = cbor.decode(block)
-    names = [field.name for field in fields(DecisionBatch)]
-    # two head elements; `recorded` is one field and two elements
-    if type(value) is not list or len(value) != len(names) + 3 or value[:2] != [KIND, VERSION]:
+    # besides the fields: kind and version, and `recorded` is one field and two elements
+    expected = len(fields(DecisionBatch)) + 3
+    if type(value) is not list or len(value) != expected or value[:2] != [KIND, VERSION]:
         raise RecordInvalid(f"not a ledger record of kind decisions, version {VERSION}", reason="unknown_kind")
     (category, day, week, mode, source, arm, arm_propensity, wash_out, model, sha256, version, failures, currency, skus,
      *columns, observation, ms, quality) = value[2:]  # fmt: skip
@@ -225,8 +225,8 @@ def decode_decisions(block: bytes) -> DecisionBatch:
     _typed(int, day, week, mode, source, arm, version, ms, quality)
     _typed(float, arm_propensity)
     _typed(bool, wash_out)
-    _typed(bytes, sha256, observation, *columns)
-    _typed(list, failures, skus)
+    _typed(bytes, sha256, skus, observation, *columns)
+    _typed(list, failures)
     _typed(str, *failures)
     _within("category", 1 <= len(category) <= LABEL_CHARS_MAX)
     _within("model", len(model) <= LABEL_CHARS_MAX and len(sha256) in (0, 32))
@@ -237,10 +237,10 @@ def decode_decisions(block: bytes) -> DecisionBatch:
     _within("wall time", 0 <= ms <= INTEGER_MAX and 0 <= quality < len(_QUALITIES))
     _within("observation version", 0 <= version <= INTEGER_MAX)
     _within("failures", len(failures) <= FAILURES_MAX and all(len(text) <= FAILURE_CHARS_MAX for text in failures))
-    count = len(skus)
-    _within("skus", 1 <= count <= CATEGORY_ITEMS_MAX)
-    _typed(str, *skus)
-    _within("skus", len({check_sku(sku) for sku in skus}) == count)
+    _within("skus", len(skus) <= CATEGORY_ITEMS_MAX * (LABEL_CHARS_MAX + 1) and skus.isascii())
+    names = tuple(skus.decode("ascii").split("\n"))
+    count = len(names)
+    _within("skus", count <= CATEGORY_ITEMS_MAX and len({check_sku(sku) for sku in names}) == count)
     _within("columns", all(len(column) == 4 * count for column in columns))
     _within("observation", len(observation) % (4 * count) == 0 and len(observation) <= 4 * count * FEATURES_MAX)
     arrays: dict[str, Any] = {}
@@ -269,7 +269,7 @@ def decode_decisions(block: bytes) -> DecisionBatch:
         failures=tuple(failures),
         currency=currency,
         recorded=WallTime(ms, _QUALITIES[quality]),
-        skus=tuple(skus),
+        skus=names,
         observation=seen,
         **arrays,
     )

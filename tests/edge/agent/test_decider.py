@@ -132,7 +132,7 @@ def test_a_failing_gain_holds_the_last_prices(monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(optimiser, "gradient", fail)
+    monkeypatch.setattr(optimiser, "gradient_near", fail)
     batch = run(request(), policy())
     assert batch.source is Source.HOLD
     assert batch.failures[0].startswith("decision: ZeroDivisionError")
