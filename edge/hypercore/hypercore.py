@@ -24,24 +24,20 @@ from typing import Final
 from edge.crypto.hashing import discovery_key
 from edge.crypto.keys import KeyPair
 from edge.errors import ConfigError, LocalError, RemoteError, SignatureError, StorageError, StorageFault
-from edge.hypercore import audit, checkpoint
 from edge.hypercore.encryption import HEADER_BYTES, BlockCipher
 from edge.hypercore.manifest import Manifest
-from edge.hypercore.merkle import Tree, leaf
-from edge.hypercore.nodes import NodeFile
 from edge.hypercore.oplog import BLOCK, CoreHeader, Partial, RecordKind, Signed, encode_truncate
-from edge.hypercore.recovery import rebuild, recover, tree_at
+from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
 from edge.hypercore.write_queue import Append, Edit, Records, Write, WriteQueue, closing, settle
 from edge.limits import BLOCK_BYTES_MAX, COMMIT_WINDOW_IDLE_S, GROUP_RECORDS_MAX, INTEGER_MAX, SIGNATURE_BYTES_MAX
 from edge.storage.committer import GroupCommitter
 from edge.storage.disk import Disk
 from edge.storage.files import OsDisk
-from edge.storage.log import RECORD_COST, SegmentLog
+from edge.storage.log import RECORD_COST
 from edge.storage.metrics import StorageMetrics
 
 SIGNATURE_EVERY_BLOCKS: Final = 64  # how far the newest signature on disk may lag; more often only costs flash
-CHECKPOINT_EVERY_BLOCKS: Final = 8192  # blocks to hash again after a kill: about 0.1 s
 _SCAN_SLICE: Final = 256  # records that a long read takes before the loop gets its turn
 
 
@@ -50,26 +46,16 @@ class Hypercore:
 
     def __init__(
         self,
-        log: SegmentLog,
-        derived: Disk,
+        state: CoreState,
         *,
         key_pair: KeyPair | None = None,
         encryption_key: bytes | None = None,
         metrics: StorageMetrics | None = None,
         window_s: float = COMMIT_WINDOW_IDLE_S,
     ) -> None:
-        """Recover the core in `log`; nothing runs yet. Use `open` or `open_on`."""
-        self._log = log
-        self._derived = derived
-        self._nodes = NodeFile(derived)
-        try:
-            self._oplog, self._tree = recover(log, self._nodes, derived)
-        except BaseException:
-            self._nodes.close()
-            raise
-        header = self._oplog.header
-        if header is None:
-            raise LocalError("a recovered core has a header")
+        """A recovered core; nothing runs yet. Use `open` or `open_on`."""
+        self._state = state
+        header = state.header
         self.verifier: Final = header.verifier
         self.encrypted: Final = header.encrypted
         self._key_pair = key_pair
@@ -81,12 +67,11 @@ class Hypercore:
             if not header.encrypted:
                 raise ConfigError("encryption key", "this core is not encrypted")
             self._cipher = BlockCipher.of(self.key, encryption_key, compat=self.verifier.compat)
-        self._signed = self._oplog.signed
-        self._checkpoint_at = self._oplog.length + CHECKPOINT_EVERY_BLOCKS
-        self._committer = GroupCommitter(log, metrics=metrics)
+        self._signed = state.oplog.signed
+        self._committer = GroupCommitter(state.log, metrics=metrics)
         self._queue = WriteQueue(
             records_max=GROUP_RECORDS_MAX - 1,
-            cost_max=log.group_bytes - RECORD_COST - SIGNATURE_BYTES_MAX,  # a signature rides along
+            cost_max=state.log.group_bytes - RECORD_COST - SIGNATURE_BYTES_MAX,  # a signature rides along
             window_s=window_s,
             monotonic=time.monotonic,
         )
@@ -166,29 +151,25 @@ class Hypercore:
         metrics: StorageMetrics | None,
         window_s: float,
     ) -> "Hypercore":
-        with audit.naming(lambda sequence: checkpoint.block_of(checkpoint.load(derived), sequence)):
-            log = SegmentLog.open(log_disk, create=header is not None)
+        state = CoreState.open(log_disk, derived, header)
         try:
-            if header is not None:
-                if log.next_sequence == 0:
-                    log.stage(RecordKind.HEADER, header.encode())
-                    log.commit()
-                elif log.read(0).payload != header.encode():
-                    raise ConfigError("feed", f"{log_disk.describe()} holds another core")
-            return cls(
-                log, derived, key_pair=key_pair, encryption_key=encryption_key, metrics=metrics, window_s=window_s
-            )
+            if header is not None and state.header != header:
+                raise ConfigError("feed", f"{log_disk.describe()} holds another core")
+            return cls(state, key_pair=key_pair, encryption_key=encryption_key, metrics=metrics, window_s=window_s)
         except BaseException:
-            log.close()
+            state.close()
             raise
 
     async def _start(self, key: bytes | None) -> "Hypercore":
         if key is not None and key != self.key:
-            self._nodes.close()
-            self._log.close()
+            self._state.close()
             raise ConfigError("key", f"the core here has the key {self.key.hex()}")
         self._tasks = [asyncio.create_task(self._committer.run()), asyncio.create_task(self._write())]
         return self
+
+    async def watch(self) -> None:
+        """Return once the core is closed; raise what ended its writer otherwise. For the owner's task group."""
+        await asyncio.gather(*(asyncio.shield(task) for task in self._tasks))
 
     async def close(self) -> None:
         """Write what waits, leave signature and checkpoint behind, let go of the folder. Again: does nothing."""
@@ -201,9 +182,7 @@ class Hypercore:
         finally:
             await self._committer.close()
             await asyncio.gather(tasks[0], return_exceptions=True)
-            self._save_checkpoint()
-            self._nodes.close()
-            self._log.close()
+            self._state.close()
 
     # --- what it is --------------------------------------------------------------------------------------------------
 
@@ -225,17 +204,17 @@ class Hypercore:
     @property
     def length(self) -> int:
         """Durable blocks. Not all of them may be signed yet where several must sign."""
-        return self._tree.length
+        return self._state.length
 
     @property
     def byte_length(self) -> int:
         """Bytes of the durable blocks, without what encryption adds."""
-        return self._tree.byte_length - (HEADER_BYTES * self.length if self.encrypted else 0)
+        return self._state.tree.byte_length - (HEADER_BYTES * self.length if self.encrypted else 0)
 
     @property
     def fork(self) -> int:
         """How often the log was truncated, or more."""
-        return self._oplog.fork
+        return self._state.oplog.fork
 
     @property
     def writable(self) -> bool:
@@ -254,7 +233,7 @@ class Hypercore:
 
     def tree_hash(self, length: int | None = None) -> bytes:
         """The tree hash now, or as it was at a smaller `length`."""
-        return self._tree_at(self.length if length is None else length).hash()
+        return self._state.tree_at(self.length if length is None else length).hash()
 
     def signable(self, length: int | None = None) -> bytes:
         """What a signer signs for `length` at the current fork (default: now)."""
@@ -264,10 +243,12 @@ class Hypercore:
     # --- writing -----------------------------------------------------------------------------------------------------
 
     async def append(self, blocks: Iterable[bytes], *, urgent: bool = False) -> int:
-        """Append blocks, all or none, and return the length behind them once they are durable.
+        """Append blocks in one group and return the length behind them once they are durable.
 
-        `urgent`: somebody waits, so flush at once; otherwise blocks are gathered for a moment. Raises `StorageError`
-        (nothing was appended; FULL and IO may pass, so trying again makes sense) and `LocalError` for blocks too large.
+        Either all of them follow each other in the log or, after an error, none; after a power cut that came before
+        the answer, a beginning of them may be found. `urgent`: somebody waits, so flush at once; otherwise blocks are
+        gathered for a moment. Raises `StorageError` (FULL and IO may pass, so trying again makes sense) and
+        `LocalError` for blocks too large.
         """
         blocks = list(blocks)
         if not self.writable:
@@ -297,12 +278,10 @@ class Hypercore:
                 raise LocalError(f"cannot truncate {self.length} blocks to {length}")
             if not self.fork < new_fork <= INTEGER_MAX:
                 raise LocalError(f"fork {new_fork} does not come after fork {self.fork}")
-            tree, payload = self._tree_at(length), encode_truncate(length, new_fork)
+            tree, payload = self._state.tree_at(length), encode_truncate(length, new_fork)
 
             def durable(sequence: int) -> None:
-                self._oplog.apply(sequence, RecordKind.TRUNCATE, payload)
-                self._tree = tree
-                self._checkpoint_at = length + CHECKPOINT_EVERY_BLOCKS
+                self._state.truncated(sequence, payload, tree)
                 self._signed = None
                 self._sign_own()
 
@@ -334,7 +313,7 @@ class Hypercore:
                 part.signer, part.signature, self.tree_hash(part.length), part.length, part.fork
             )
             records: Records = [(RecordKind.PARTIAL, part.encode())]
-            parts = {signer: sig for (at, signer), sig in self._oplog.partials.items() if at == part.length}
+            parts = {signer: sig for (at, signer), sig in self._state.oplog.partials.items() if at == part.length}
             parts[part.signer] = part.signature
             newest = self._signed.length if self._signed else 0
             if len(parts) >= self.manifest.quorum and part.length > newest:
@@ -343,8 +322,8 @@ class Hypercore:
 
             def durable(sequence: int) -> None:
                 for offset, (kind, payload) in enumerate(records):
-                    self._oplog.apply(sequence + offset, kind, payload)
-                self._signed = self._oplog.signed
+                    self._state.oplog.apply(sequence + offset, kind, payload)
+                self._signed = self._state.oplog.signed
 
             return records, durable
 
@@ -358,43 +337,30 @@ class Hypercore:
 
         Raises `IndexError` out of range, `StorageError` CORRUPT naming the block.
         """
-        stored = self._stored(index)
+        stored = self._state.stored(index)
         if proven:
-            self._prove(index, stored)
+            self._state.prove(index, stored)
         return self._opened(index, stored)
 
     def blocks(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Blocks `start` to `end` (exclusive; default: the length now) in order, read ahead; quicker than `get`."""
         end = self.length if end is None else min(end, self.length)
-        if not 0 <= start < end:
-            return
-        sequence_of = self._oplog.sequence_of
-        index, wanted = start, sequence_of(start)
-        with audit.naming(self._oplog.index_of):
-            for record in self._log.scan(wanted):
-                if record.sequence != wanted:
-                    continue  # signatures, and blocks that a truncation dropped
-                yield self._opened(index, record.payload)
-                index += 1
-                if index >= end:
-                    return
-                wanted = sequence_of(index)
+        for index, stored in self._state.stored_blocks(start, end):
+            yield self._opened(index, stored)
 
     async def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Read every record back and check blocks, tree and signatures; returns the number of blocks.
 
-        Raises `audit.BlockCorrupt` naming the first bad block, `StorageError` for other damage. `progress` is called
-        with records done and in all. Appends go on meanwhile; what they add is not looked at.
+        Raises `BlockCorrupt` (edge.hypercore.audit) naming the first bad block, `StorageError` for other damage.
+        `progress` is called with records done and in all. Appends go on meanwhile; what they add is not looked at.
         """
-        oplog, tree = self._oplog, self._tree
-        total = oplog.next_sequence
-        check = audit.Audit(self._log, self._nodes, oplog, self.verifier, total, self.fork, tree, self._signed)
-        for done in check.steps():
+        audit = self._state.audit(self._signed)
+        for done in audit.steps():
             if done % _SCAN_SLICE == 0:
                 if progress is not None:
-                    progress(done, total)
+                    progress(done, audit.stop)
                 await asyncio.sleep(0)
-        return tree.length
+        return audit.tree.length
 
     # --- within ------------------------------------------------------------------------------------------------------
 
@@ -408,8 +374,8 @@ class Hypercore:
         try:
             while group := await self._queue.next_group():
                 await self._write_group(group)
-                if self.length >= self._checkpoint_at:
-                    self._save_checkpoint()
+                if self._state.checkpoint_due:
+                    self._state.save_checkpoint()
             await self._persist_signature()
         except BaseException as error:
             self._queue.fail(error if isinstance(error, Exception) else closing())
@@ -434,7 +400,12 @@ class Hypercore:
             for write in group:
                 settle(write, closing())
             raise
-        durable(sequence)
+        try:
+            durable(sequence)
+        except BaseException:  # our own mistake: the writer ends, and nobody waits for ever
+            for write in group:
+                settle(write, closing())
+            raise
         for write, length in zip(group, lengths, strict=True):
             settle(write, length)
 
@@ -448,15 +419,13 @@ class Hypercore:
         if signed is not None:
             records.append((RecordKind.SIGNATURE, signed.encode()))
         records += [(BLOCK, block) for block in stored]
-        tree, born = self._tree.append(stored)
+        tree, born = self._state.tree.append(stored)
 
         def durable(sequence: int) -> None:
             if signed is not None:
-                self._oplog.apply(sequence, RecordKind.SIGNATURE, signed.encode())
+                self._state.oplog.apply(sequence, RecordKind.SIGNATURE, signed.encode())
                 sequence += 1
-            self._oplog.appended(sequence, len(stored))
-            self._tree = tree
-            self._nodes.put(born)
+            self._state.appended(sequence, tree, born)
             self._sign_own()
 
         lengths = []
@@ -473,13 +442,13 @@ class Hypercore:
         prologue = self.manifest.prologue
         if (length == 0 and fork == 0) or (prologue is not None and length <= prologue.length):
             return
-        self._signed = Signed(length, fork, self.verifier.sign(self._key_pair, self._tree.hash(), length, fork))
+        self._signed = Signed(length, fork, self.verifier.sign(self._key_pair, self._state.tree.hash(), length, fork))
 
     def _signature_due(self, blocks: int) -> bool:
         """Whether the newest signature on disk is `blocks` behind the newest one, or of an earlier fork."""
-        if self._signed is None or self._signed == self._oplog.signed:
+        if self._signed is None or self._signed == self._state.oplog.signed:
             return False
-        written = self._oplog.signed
+        written = self._state.oplog.signed
         return written is None or self._signed.length - written.length >= blocks
 
     async def _persist_signature(self) -> None:
@@ -488,55 +457,11 @@ class Hypercore:
             return
         payload = signed.encode()
         with contextlib.suppress(StorageError):  # it can be made again
-            self._oplog.apply(
+            self._state.oplog.apply(
                 await self._committer.append([(RecordKind.SIGNATURE, payload)], urgent=True),
                 RecordKind.SIGNATURE,
                 payload,
             )
-
-    def _save_checkpoint(self) -> None:
-        """Derived, so a failure costs only a longer start."""
-        self._checkpoint_at = self.length + CHECKPOINT_EVERY_BLOCKS
-        if not self._nodes.flush() or not self._nodes.complete:
-            return
-        with contextlib.suppress(OSError, StorageError):
-            last = self._log.read(self._oplog.next_sequence - 1)
-            checkpoint.save(self._derived, checkpoint.encode(self._oplog, self._tree, self._log.store_id, last))
-
-    def _tree_at(self, length: int) -> Tree:
-        """Roots at a smaller length, proven; the derived nodes are made again where they are not good for it."""
-        if length == self.length:
-            return self._tree
-        if not 0 <= length < self.length:
-            raise LocalError(f"no length {length} in a core of {self.length} blocks")
-        try:
-            return tree_at(length, self._tree, self._nodes)
-        except (StorageError, SignatureError):
-            self._rebuild_nodes()
-        return tree_at(length, self._tree, self._nodes)
-
-    def _rebuild_nodes(self) -> None:
-        _, tree = rebuild(self._log, self._nodes, self._oplog.next_sequence)
-        if tree != self._tree:
-            raise StorageError("the blocks on disk do not give this core's tree", fault=StorageFault.CORRUPT)
-
-    def _stored(self, index: int) -> bytes:
-        if not 0 <= index < self.length:
-            raise IndexError(f"block {index} is not in a core of {self.length} blocks")
-        with audit.naming(self._oplog.index_of):
-            return self._log.read(self._oplog.sequence_of(index)).payload
-
-    def _prove(self, index: int, stored: bytes) -> None:
-        node = leaf(index, stored)
-        for attempt in ("with the nodes there are", "with nodes made again"):
-            try:
-                if self._tree.proves(node, self._nodes.get):
-                    return
-            except (StorageError, SignatureError):
-                pass
-            if attempt == "with the nodes there are":
-                self._rebuild_nodes()
-        raise audit.BlockCorrupt(index, "it does not lead to the Merkle root")
 
     def _opened(self, index: int, stored: bytes) -> bytes:
         if not self.encrypted:

@@ -13,7 +13,7 @@ from support_faulty_disk import Faults, FaultyDisk
 
 from edge.crypto.keys import KeyPair
 from edge.errors import ConfigError, LocalError, RemoteError, SignatureError, StorageError, StorageFault
-from edge.hypercore import hypercore as hypercore_module
+from edge.hypercore import state as state_module
 from edge.hypercore.audit import BlockCorrupt
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
@@ -99,6 +99,34 @@ async def test_closing_writes_what_waits(open_core: Open) -> None:
     assert caught.value.fault is StorageFault.READ_ONLY
     core = await open_core()
     assert core.length == 2
+    await core.close()
+
+
+async def test_watching_ends_with_the_core(open_core: Open) -> None:
+    core = await open_core()
+    watching = asyncio.create_task(core.watch())
+    await core.append(blocks(1), urgent=True)
+    assert not watching.done()
+    await core.close()
+    await watching
+
+
+async def test_a_writer_that_ends_by_our_mistake_is_told_to_its_watcher_and_callers(
+    open_core: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = await open_core()
+    watching = asyncio.create_task(core.watch())
+    monkeypatch.setattr(core, "_sign_own", lambda: 1 / 0)
+    with pytest.raises(StorageError):
+        await core.append(blocks(1), urgent=True)
+    with pytest.raises(ZeroDivisionError):
+        await watching
+    with pytest.raises(StorageError):
+        await core.append(blocks(1), urgent=True)
+    with pytest.raises(ZeroDivisionError):
+        await core.close()
+    core = await open_core()  # durable, although the caller never heard
+    assert list(core.blocks()) == blocks(1)
     await core.close()
 
 
@@ -263,7 +291,7 @@ async def test_the_newest_signature_is_on_disk_after_closing_and_lags_little_bef
     lengths = [Signed.decode(record.payload).length for record in log.scan() if record.kind == RecordKind.SIGNATURE]
     log.close()
     assert lengths[-1] == 200
-    assert all(0 < later - earlier <= 64 for earlier, later in itertools.pairwise(lengths))
+    assert all(0 < later - earlier <= 64 for earlier, later in itertools.pairwise([0, *lengths]))
     core = await open_core(key_pair=None, create=False)
     assert core.signed is not None
     core.verifier.verify(core.signed.signature, core.tree_hash(), 200, 0)
@@ -273,7 +301,7 @@ async def test_the_newest_signature_is_on_disk_after_closing_and_lags_little_bef
 async def test_checkpoints_are_left_while_running(
     tmp_path: Path, open_core: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hypercore_module, "CHECKPOINT_EVERY_BLOCKS", 10)
+    monkeypatch.setattr(state_module, "CHECKPOINT_EVERY_BLOCKS", 10)
     core = await open_core()
     await core.append(blocks(4), urgent=True)
     assert not (tmp_path / "derived" / "checkpoint").exists()

@@ -37,7 +37,7 @@ async def check(core: Hypercore, model: list[bytes], fork: int) -> None:
 
 
 def _stored(core: Hypercore, blocks: list[bytes], length: int) -> list[bytes]:
-    return blocks if not core.encrypted else [core._stored(index) for index in range(length)]
+    return blocks if not core.encrypted else [core._state.stored(index) for index in range(length)]
 
 
 @pytest.mark.parametrize("encryption_key", [None, b"\x01" * 32], ids=["plain", "encrypted"])

@@ -13,7 +13,7 @@ import pytest
 from support_crash_disk import CrashDisk, Cut
 
 from edge.crypto.keys import KeyPair
-from edge.hypercore import hypercore as hypercore_module
+from edge.hypercore import state as state_module
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.oplog import CoreHeader, RecordKind, Signed
@@ -117,7 +117,7 @@ async def live(start: State, rng: Random) -> list[State]:
 async def test_no_crash_state_contradicts_what_was_acknowledged_or_signed(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hypercore_module, "CHECKPOINT_EVERY_BLOCKS", 16)
+    monkeypatch.setattr(state_module, "CHECKPOINT_EVERY_BLOCKS", 16)
     rng = Random(seed)
     log = CrashDisk(rng)
     made = SegmentLog.open(log, create=True, segment_bytes=SEGMENT_BYTES)
