@@ -1,0 +1,110 @@
+"""`pomona demo`: the whole system on this machine, with simulated shoppers or with recorded sales."""
+
+import argparse
+import asyncio
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge.demo.play import Outcome
+    from edge.demo.show import Scene
+
+_EXAMPLES: Final = """\
+examples:
+  pomona demo                                 one shop, three tills, shoppers who react to the published prices
+  pomona demo --data sales.csv.gz             recorded sales of three stores, one box each, in shadow
+  pomona demo --keep ./shop                   keep it; then: pomona why own-label-64 --config ./shop/box-1/pomona.toml
+
+Exit code 0: receipts published = acknowledged = in the log, and every decision lies inside the guard. 1: not so.
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `demo`."""
+    parser = commands.add_parser(
+        "demo",
+        help="the whole system on this machine: broker, shop, tills and shoppers",
+        description="Broker, box, tills and shoppers on this machine, in virtual time. Nothing leaves it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, metavar="FILE.csv[.gz]", help="replay these sales instead, in shadow")
+    parser.add_argument("--stores", type=int, default=3, metavar="N", help="with --data: the first N (default 3)")
+    parser.add_argument("--weeks", type=int, default=20, metavar="N", help="simulated weeks (default 20)")
+    parser.add_argument("--seed", type=int, default=1, help="of the simulated shop (default 1)")
+    parser.add_argument("--lanes", type=int, default=3, metavar="N", help="tills of the simulated shop (default 3)")
+    parser.add_argument("--messages-max", type=int, default=30_000, metavar="N", help="with --data, in all")
+    parser.add_argument("--broker", default="auto", choices=("auto", "mosquitto", "embedded"), help="default auto")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the shop here and keep it")
+    parser.add_argument("--plain", action="store_true", help="no live screen")
+    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    for name, high in (("stores", 16), ("weeks", 260), ("lanes", 16)):
+        if not 1 <= getattr(options, name) <= high:
+            raise ConfigError(f"--{name}", f"{getattr(options, name)} is outside 1..{high}")
+    try:
+        from edge.demo.play import as_json, summary  # noqa: PLC0415 - loaded for this command alone
+        from edge.demo.show import Scene  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError("demo", f"{error.name} is not installed; pip install 'pomona[demo]'") from None
+    if options.keep is not None and options.keep.exists():
+        raise ConfigError("--keep", f"{options.keep} exists already")
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="pomona-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    title = "Pomona: recorded sales, in shadow" if options.data else "Pomona: a shop that prices for itself"
+    scene = Scene(title, "USD")
+    begun = time.monotonic()
+    try:
+        outcomes = asyncio.run(_play(options, folder, scene))
+        seconds = time.monotonic() - begun
+        print(as_json(outcomes, scene, seconds) if options.json else summary(outcomes, scene) + f"\n{seconds:.0f} s")
+    finally:
+        if options.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+async def _play(options: argparse.Namespace, folder: Path, scene: "Scene") -> "list[Outcome]":
+    from edge.demo.play import (  # noqa: PLC0415
+        CATEGORY,
+        read_sales,
+        replays,
+        shoppers,
+    )
+    from edge.demo.show import screen  # noqa: PLC0415
+    from edge.demo.stage import BoxPlan, free_ports  # noqa: PLC0415
+
+    def plan(store: int, port: int, lanes: int, mode: str) -> BoxPlan:
+        return BoxPlan(
+            store=store,
+            folder=folder / f"box-{store}",
+            port=port,
+            currency=scene.currency,
+            lanes=tuple(str(lane + 1) for lane in range(lanes)),
+            mode=mode,
+            category=CATEGORY,
+            broker=options.broker,
+        )
+
+    with screen(plain=options.plain or options.json) as shown:
+        if options.data is None:
+            (port,) = free_ports(1)
+            return await shoppers(
+                plan(1, port, options.lanes, "live"), scene, shown, weeks=options.weeks, seed=options.seed
+            )
+        rows = read_sales(options.data)
+        stores = sorted({row.store for row in rows})[: options.stores]
+        if not stores:
+            raise ConfigError("--data", f"{options.data} has no rows")
+        plans = [plan(store, port, 1, "shadow") for store, port in zip(stores, free_ports(len(stores)), strict=True)]
+        scene.expected = {str(store): 0 for store in stores}
+        scene.weeks = len({row.week for row in rows})
+        return await replays(plans, rows, options.data, scene, shown, messages_max=options.messages_max)
