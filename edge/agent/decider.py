@@ -307,8 +307,11 @@ def _batch(
     by_policy = wish is not None and wish.source is Source.SAC and policy is not None
 
     def single(values: Float) -> NDArray[np.float32]:
-        """float32, and 0 where a number is not one: a record holds numbers."""
-        return np.where(np.isfinite(values), np.clip(values, -1e30, 1e30), 0.0).astype(np.float32)
+        """float32, and 0 where a number is not one or too large for it: a record holds numbers."""
+        with np.errstate(over="ignore"):
+            column = values.astype(np.float32)
+        finite = np.isfinite(column)
+        return column if bool(np.all(finite)) else np.where(finite, column, np.float32(0.0))
 
     def whole(values: Int) -> NDArray[np.int32]:
         return np.clip(values, 0, 100_000_000).astype(np.int32)

@@ -86,6 +86,15 @@ FEATURES: Final[tuple[Feature, ...]] = tuple(
 )
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
 _COLUMN: Final = {name: column for column, name in enumerate(FEATURE_NAMES)}
+_POOLED: Final = {
+    "mean_last": "last",
+    "mean_pantry": "pantry",
+    "mean_forecast": "forecast",
+    "mean_cost": "cost",
+    "mean_deal": "deal_now",
+    "mean_suggestion": "suggestion",
+    "mean_payback": "payback",
+}
 _MASKED: Final = np.array([column for column, feature in enumerate(FEATURES) if feature.mask])
 _MASKS: Final = _MASKED + 1
 _FILL: Final = np.array([feature.fill for feature in FEATURES])
@@ -180,17 +189,9 @@ def build(inputs: ObservationInputs) -> NDArray[np.float32]:
         "slots": np.minimum(inputs.slots / items, 1.0)[..., None],
         "items": np.log(np.asarray(float(items)))[None],
     }
-    for mean, of in (
-        ("mean_last", trail.last),
-        ("mean_pantry", inputs.pantry),
-        ("mean_forecast", inputs.forecast),
-        ("mean_cost", cost),
-        ("mean_deal", now.reference),
-        ("mean_suggestion", inputs.suggestion),
-        ("mean_payback", back),
-    ):
-        columns[mean] = _pooled(of, model.share)
     shape = np.broadcast_shapes(model.price.shape, now.cost.shape, trail.last.shape)
+    pooled = _pooled([columns[name] for name in _POOLED.values()], model.share, shape)
+    columns |= dict(zip(_POOLED, pooled, strict=True))
     # Feature by feature in memory, which is how it is filled; the rows that a policy reads are made once, at the end.
     table = np.empty((len(FEATURES), *shape))
     for name, values in columns.items():
@@ -204,12 +205,15 @@ def build(inputs: ObservationInputs) -> NDArray[np.float32]:
     return np.moveaxis(table, 0, -1).astype(np.float32, order="C")
 
 
-def _pooled(values: Float, share: Float) -> Float:
-    """Share-weighted mean of what is known, (..., 1); NaN where nothing is."""
-    known = np.isfinite(values)
-    mass = np.where(known, share, 0.0)
+def _pooled(values: list[Float], share: Float, shape: tuple[int, ...]) -> Float:
+    """Share-weighted means of what is known, (len(values), ..., 1); NaN where nothing is."""
+    stack = np.empty((len(values), *shape))
+    for row, value in enumerate(values):
+        stack[row] = value
+    known = np.isfinite(stack)
+    mass = known * share
     total = np.sum(mass, axis=-1, keepdims=True)
-    mean = np.sum(mass * np.where(known, values, 0.0), axis=-1, keepdims=True)
+    mean = np.sum(mass * np.where(known, stack, 0.0), axis=-1, keepdims=True)
     return np.where(total > 0, mean / np.where(total > 0, total, 1.0), np.nan)
 
 

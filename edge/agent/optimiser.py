@@ -33,6 +33,7 @@ from edge.agent.tail import TAIL_WEEKS, Tail, make_tail, tail_value
 
 ITERATIONS: Final = 24
 NO_CAP: Final = np.inf
+_CAP_EXACT: Final = 1e-11  # log; far below what an integer price can express
 _CURVATURE_MIN: Final = 0.3  # of price · units: keeps the step finite where demand is nearly inelastic
 
 
@@ -65,9 +66,9 @@ def project(
         mu = np.where(usable, newton, 0.5 * (left + right))
         value = np.sum(weight * np.clip(wanted - mu[..., None] * slope, low, high), axis=-1) - cap
         left, right = np.where(value > 0, mu, left), np.where(value > 0, right, mu)
-        if bool(np.all((np.abs(value) <= 1e-14) | (excess <= 0))):
+        if bool(np.all((np.abs(value) <= _CAP_EXACT) | (excess <= 0))):
             break
-    right = np.where(excess > 0, np.where(np.abs(value) <= 1e-14, mu, right), 0.0)
+    right = np.where(excess > 0, np.where(np.abs(value) <= _CAP_EXACT, mu, right), 0.0)
     return np.clip(wanted - right[..., None] * slope, low, high)
 
 

@@ -40,8 +40,8 @@ class PolicyFacts:
     residual: bool  # the output is added to the long-run plug-in's suggestion
     action_low: float  # log
     action_high: float
-    range_low: NDArray[np.float64]  # (F,) 1st percentile of each feature in training
-    range_high: NDArray[np.float64]
+    range_low: Float32  # (F,) 1st percentile of each feature in training
+    range_high: Float32
     golden_observation: Float32  # (k, F)
     golden_output: Float32  # (k, 1)
     golden_tolerance: float
@@ -83,7 +83,7 @@ class SACAgent:
     def drift(self, observation: Float32) -> float:
         """Share of the values of (items, F) outside the training's 1st to 99th percentiles; about 0.02 in training."""
         outside = (observation < self.facts.range_low) | (observation > self.facts.range_high)
-        return float(np.mean(outside))
+        return float(np.count_nonzero(outside)) / max(outside.size, 1)
 
 
 def _session(data: bytes) -> Any:
@@ -128,7 +128,7 @@ def _facts(metadata: dict[str, str], sha256: bytes) -> PolicyFacts:
         action = metadata["pomona.action"]
         low, high = (float(value) for value in json.loads(metadata["pomona.action_bounds"]))
         ranges = json.loads(metadata["pomona.training_ranges"])
-        range_low, range_high = (np.array(ranges[key], dtype=np.float64) for key in ("p1", "p99"))
+        range_low, range_high = (np.array(ranges[key], dtype=np.float32) for key in ("p1", "p99"))
         golden = json.loads(metadata["pomona.golden"])
         golden_in = _floats(golden["observation"], _F)
         golden_out = _floats(golden["log_multiplier"], 1)
