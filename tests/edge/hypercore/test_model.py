@@ -41,7 +41,7 @@ def _stored(core: Hypercore, blocks: list[bytes], length: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("encryption_key", [None, b"\x01" * 32], ids=["plain", "encrypted"])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.lists(step, max_size=12))
 def test_log_and_list(encryption_key: bytes | None, steps: list[list[list[bytes]] | float | str]) -> None:
     folder = Path(tempfile.mkdtemp())
