@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from edge.box.pricing import Pricer
 from edge.box.startup import read_views
 from edge.clock import SystemClock
 from edge.config import Config
-from edge.errors import PomonaError
+from edge.errors import PomonaError, StorageError
 from edge.health.checks import OK, Finding, HealthChecks, HealthCollector, HealthState, disk_space
 from edge.health.metrics import SharedMetrics
 from edge.health.watchdog import Watchdog, Worker, watchdog_period_s
@@ -95,7 +95,7 @@ class Box:
             self._till_settings(),
             gln=config.shop.gln,
             intake=views.intake,
-            append=self.ledger.append,
+            append=self._append,
             clock=self._clock,
             metrics=self._pos_metrics,
             on_durable=self._receipts_durable,
@@ -109,7 +109,7 @@ class Box:
             config.pricing,
             currency=config.shop.currency,
             views=views,
-            append=self.ledger.append_all,
+            append=self._append_all,
             pricer=pricer,
             read_items=items.changed,
             clock=self._clock,
@@ -172,6 +172,24 @@ class Box:
             self.views.apply(first + offset, record)
         self._cycle.days_changed()
 
+    async def _append(self, blocks: Sequence[bytes], urgent: bool) -> int:
+        with self._ledger_health():
+            return await self.ledger.append(blocks, urgent)
+
+    async def _append_all(self, blocks: Sequence[bytes]) -> list[int]:
+        with self._ledger_health():
+            return await self.ledger.append_all(blocks)
+
+    @contextlib.contextmanager
+    def _ledger_health(self) -> Iterator[None]:
+        """A box that cannot write its log has failed, until a write succeeds; tills keep their receipts meanwhile."""
+        try:
+            yield
+        except StorageError as error:
+            self.health.report("ledger", HealthState.FAILED, str(error))
+            raise
+        self.health.report("ledger", HealthState.OK)
+
     def _broker_state(self) -> Finding:
         now = self._clock.monotonic()
         if self.service.connected:
@@ -229,8 +247,13 @@ async def serve(config: Config) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         try:
             await task
-        except* PomonaError as group:
-            raise _first(group) from group
+        except PomonaError:
+            raise
+        except BaseExceptionGroup as group:
+            ours = group.subgroup(PomonaError)
+            if ours is None:
+                raise
+            raise _first(ours) from group
 
 
 def run(config: Config) -> int:

@@ -89,10 +89,13 @@ def ask(directory: Path, command: str, **arguments: object) -> object:
             connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 answer = json.loads(stream.readline(ANSWER_BYTES_MAX))
-    except (FileNotFoundError, ConnectionError) as error:
-        raise StorageError(f"no box runs on {directory} ({error.strerror})", fault=StorageFault.READ_ONLY) from None
     except TimeoutError:
         raise RemoteError(f"the box on {directory} did not answer in {ASK_TIMEOUT_S:.0f} s", reason="timeout") from None
+    except OSError as error:
+        why = error.strerror or error
+        raise StorageError(f"no box can be asked on {directory} ({why})", fault=StorageFault.READ_ONLY) from None
+    except ValueError:
+        raise RemoteError(f"the box on {directory} ended before it had answered", reason="closed") from None
     if not answer["ok"]:
         raise RemoteError(answer["error"], reason="refused")
     return answer["result"]

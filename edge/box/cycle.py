@@ -12,19 +12,20 @@ prices; on days between decisions the same multiplier on a reference that moved,
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from edge.box.pricing import Pricer, reference_moved
-from edge.box.records import DayCause, DayRecord, SettingsRecord, encode
+from edge.box.records import DEFAULT_CATEGORY, DayCause, DayRecord, SettingsRecord, encode
+from edge.box.shelf import DEFAULT_MODE
 from edge.box.views import Views
 from edge.clock import Clock, ClockQuality
 from edge.config import PricingConfig
 from edge.errors import PomonaError, StorageError
 from edge.health.checks import HealthChecks, HealthState
 from edge.records import ledger
-from edge.records.decision import Mode, encode_decisions
+from edge.records.decision import DecisionBatch, Mode, encode_decisions
 from edge.records.item import Item
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class PricingCycle:
         self._clock = clock
         self._health = health
         self._on_book = on_book
+        self._unread: Sequence[Item] | None = None  # of an item file that the disk has not taken in full
         self._wake = asyncio.Event()
 
     def days_changed(self) -> None:
@@ -71,9 +73,14 @@ class PricingCycle:
             self._wake.set()
 
     async def prepare(self) -> None:
-        """Bring settings, items and the first book up to date; before the box says that it is ready."""
-        await self._follow_settings()
-        await self._follow_items()
+        """Bring settings, items and the first book up to date; before the box says that it is ready.
+
+        A disk that refuses does not stop the box: tills keep what they sell, and `run` tries again.
+        """
+        try:
+            await self._follow_owner()
+        except StorageError as error:
+            self._refused(error)
 
     async def run(self) -> None:
         """Serve until cancelled. A disk that refuses is tried again; prices stay as they are meanwhile."""
@@ -82,7 +89,7 @@ class PricingCycle:
                 await self._advance()
                 self._health.report("pricing", HealthState.OK)
             except StorageError as error:
-                self._health.report("pricing", HealthState.DEGRADED, f"prices stay as they are: {error}")
+                self._refused(error)
                 await asyncio.sleep(RETRY_S)
                 continue
             if self._views.days.due() is not None:
@@ -94,8 +101,11 @@ class PricingCycle:
             except TimeoutError:
                 pass
 
+    def _refused(self, error: StorageError) -> None:
+        self._health.report("pricing", HealthState.DEGRADED, f"prices stay as they are: {error}")
+
     async def _advance(self) -> None:
-        await self._follow_items()
+        await self._follow_owner()
         day = self._views.days.due()
         cause = DayCause.TILLS
         if day is None:
@@ -121,10 +131,13 @@ class PricingCycle:
 
     # --- what the owner says -----------------------------------------------------------------------------------------
 
+    async def _follow_owner(self) -> None:
+        await self._follow_settings()
+        await self._follow_items()
+
     async def _follow_settings(self) -> None:
-        wanted = dict(self._config.modes)
-        present = {name: mode for name, mode in self._views.shelf.modes.items() if name in wanted or name}
-        if wanted != present:
+        wanted = {DEFAULT_CATEGORY: DEFAULT_MODE, **self._config.modes}
+        if wanted != self._views.shelf.modes:
             await self._store([SettingsRecord(self._clock.wall(), wanted)])
 
     async def _follow_items(self) -> None:
@@ -133,6 +146,9 @@ class PricingCycle:
         except PomonaError as error:
             self._health.report("items", HealthState.DEGRADED, str(error))
             return
+        if items is not None:
+            self._unread = items
+        items = self._unread
         if items is None:
             return
         self._health.report("items", HealthState.OK)
@@ -145,18 +161,19 @@ class PricingCycle:
             for record in ledger.items_records(changed, removed, "item file", self._clock.wall()):
                 await self._store([record])
         await self._stock_new_items()
+        self._unread = None
 
     async def _stock_new_items(self) -> None:
         """Items without a price get their reference price at once: an item that cannot be rung cannot be sold."""
         shelf = self._views.shelf
-        today = self._views.days.newest
         prices = shelf.price_map()
-        day = today or IN_FORCE_SINCE_EVER
+        # Not before the newest book: the prices in it must not come into force before their day because of this one.
+        valid_from = IN_FORCE_SINCE_EVER if shelf.book.manifest is None else shelf.book.manifest.valid_from
+        day = max(valid_from, self._views.days.newest or valid_from)
         new = {sku: item.reference_on(day) for sku, item in shelf.items.items() if sku not in prices}
         if new:
-            await self._publish(
-                {**prices, **new}, valid_from=day, decided_through=self._views.days.closed_through or day
-            )
+            closed = self._views.days.closed_through or IN_FORCE_SINCE_EVER
+            await self._publish({**prices, **new}, valid_from=day, decided_through=closed)
 
     # --- a day is over -----------------------------------------------------------------------------------------------
 
@@ -184,7 +201,9 @@ class PricingCycle:
     ) -> tuple[dict[str, int], int]:
         """Published prices of a category from `opening` on, and the label changes left; decided now if it is time."""
         views = self._views
-        found = self._recorded(category, opening)
+        recorded = self._recorded(category, opening)
+        slots = max(0, slots - sum(_labels(batch) for batch in recorded))
+        found = {sku: price for batch in recorded for sku, price in _published(batch)}
         missing = [item for item in items if item.sku not in found]
         begins = self._begins(category, opening)
         if not begins and not found:
@@ -198,21 +217,16 @@ class PricingCycle:
         ):
             batch = await asyncio.to_thread(decide, request)
             await self._store_blocks([encode_decisions(batch)])
-            found.update(zip(batch.skus, batch.published.tolist(), strict=True))
-            if request.mode is Mode.LIVE:
-                slots = max(0, slots - int((batch.published != batch.previous).sum()))
+            found.update(_published(batch))
+            slots = max(0, slots - _labels(batch))
         return {sku: price for sku, price in found.items() if price > 0}, slots
 
-    def _recorded(self, category: str, opening: date) -> dict[str, int]:
-        """Prices that were decided for `opening` before a crash kept them from being published."""
+    def _recorded(self, category: str, opening: date) -> list[DecisionBatch]:
+        """What was decided for `opening` before a crash kept it from being published."""
         shelf = self._views.shelf
         if shelf.decided_for.get(category) != opening.toordinal():
-            return {}
-        found: dict[str, int] = {}
-        for index in shelf.decisions[category]:
-            batch = self._views.decisions(index)
-            found.update(zip(batch.skus, batch.published.tolist(), strict=True))
-        return found
+            return []
+        return [self._views.decisions(index) for index in shelf.decisions[category]]
 
     def _begins(self, category: str, opening: date) -> bool:
         """Whether a week of `category` begins at `opening`: on its weekday, or late if that opening was missed."""
@@ -250,3 +264,12 @@ class PricingCycle:
     async def _store_blocks(self, blocks: Sequence[bytes]) -> None:
         for index, block in zip(await self._append(blocks), blocks, strict=True):
             self._views.replay(index, block)
+
+
+def _published(batch: DecisionBatch) -> Iterable[tuple[str, int]]:
+    return zip(batch.skus, batch.published.tolist(), strict=True)
+
+
+def _labels(batch: DecisionBatch) -> int:
+    """Labels that the batch changes; those of a category in shadow follow the owner and are not the box's."""
+    return int((batch.published != batch.previous).sum()) if batch.mode is Mode.LIVE else 0

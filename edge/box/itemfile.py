@@ -31,7 +31,8 @@ class ItemFile:
                 return None
             self._seen = mark
             return parse_items(self._path.read_text(encoding="utf-8"), self._currency)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("shop.items", f"{self._path}: {error}") from None
-        except RecordInvalid as error:
+        except OSError as error:
+            self._seen = None  # once it can be read again it counts as changed, be it the same file
+            raise ConfigError("shop.items", f"{self._path}: {error.strerror}") from None
+        except (UnicodeDecodeError, RecordInvalid) as error:
             raise ConfigError("shop.items", f"{self._path}: {error}") from None

@@ -46,6 +46,7 @@ class Shelf:
         self.decisions: dict[str, list[int]] = {}  # category → ledger indexes of its newest round, in order
         self.decided_for: dict[str, int] = {}  # category → ordinal of the day its newest round holds from
         self.closed_through: date | None = None
+        self._changes: list[tuple[str, int | None]] = []  # of a book whose last part has not come
 
     # --- the ledger --------------------------------------------------------------------------------------------------
 
@@ -71,14 +72,17 @@ class Shelf:
         self.decisions[category].append(index)
 
     def _apply_book(self, record: BookRecord) -> None:
+        """A book counts from its last part on; one that a crash cut short is proposed again from its first part."""
         day = record.valid_from
-        for sku, price in record.changes:
+        self._changes = [*record.changes] if record.part == 0 else [*self._changes, *record.changes]
+        if not self.book.apply(record):
+            return
+        for sku, price in self._changes:
             if price is None:
                 self.prices.pop(sku, None)
             else:
                 self.prices[sku] = Published(price, 0, day.toordinal())
-        if not self.book.apply(record):
-            return
+        self._changes = []
         # A book that only re-states the last one still answers for the day after the one that was looked at.
         day = max(day, record.decided_through + timedelta(days=1))
         for sku, published in self.prices.items():

@@ -51,12 +51,23 @@ class Thawed:
     memory: MemoryImage
     shelf: Shelf
     days: BusinessDays
+    newest_ms: int
 
 
-def freeze(*, key: bytes, length: int, intake: Intake, memory: MemoryImage, shelf: Shelf, days: BusinessDays) -> Frozen:
+def freeze(
+    *,
+    key: bytes,
+    length: int,
+    newest_ms: int,
+    intake: Intake,
+    memory: MemoryImage,
+    shelf: Shelf,
+    days: BusinessDays,
+) -> Frozen:
     """An image of the views that no later change reaches."""
     fields, columns = shelf.snapshot()
     fields["days"] = days.snapshot()
+    fields["newest_ms"] = newest_ms
     return Frozen(key, length, intake.snapshot(), memory, fields, columns)
 
 
@@ -74,9 +85,11 @@ def thaw(data: bytes, *, key: bytes, length_max: int) -> Thawed:
         intake = Intake.restore(columns["intake"].tobytes())
         memory = MemoryImage.decode(columns["memory"].tobytes())
         days = BusinessDays.restore(fields["days"])
+        newest_ms = fields["newest_ms"]
+        assert isinstance(newest_ms, int)
     except (KeyError, AssertionError, RecordInvalid) as error:
         raise RemoteError(f"view snapshot: {error!r}") from None
-    return Thawed(length, intake, memory, Shelf.restore(fields, columns), days)
+    return Thawed(length, intake, memory, Shelf.restore(fields, columns), days, newest_ms)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -50,14 +50,22 @@ class Views:
             raise LocalError("a snapshot is taken over before any record is applied")
         self.intake, self.shelf, self.days = thawed.intake, thawed.shelf, thawed.days
         self.memory.restore(thawed.memory)
-        self.length = thawed.length
+        self.length, self.newest_ms = thawed.length, thawed.newest_ms
 
     def freeze(self, key: bytes) -> Frozen:
         """An image of all views at `length`; call only when nothing is applied beyond it."""
         if self._ahead:
             raise LocalError("records beyond the contiguous length are applied; wait for the ones before them")
         memory = self.memory.freeze(ledger=key, length=self.length)
-        return freeze(key=key, length=self.length, intake=self.intake, memory=memory, shelf=self.shelf, days=self.days)
+        return freeze(
+            key=key,
+            length=self.length,
+            newest_ms=self.newest_ms,
+            intake=self.intake,
+            memory=memory,
+            shelf=self.shelf,
+            days=self.days,
+        )
 
     @property
     def settled(self) -> bool:

@@ -43,7 +43,7 @@ async def test_a_request_is_answered_and_a_refusal_is_an_error(tmp_path: Path) -
 
 
 async def test_without_a_box_the_error_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="no box runs on"):
+    with pytest.raises(StorageError, match="no box can be asked on"):
         ask(tmp_path, "status")
 
 

@@ -42,7 +42,9 @@ def test_a_published_price_remembers_the_reference_of_its_day() -> None:
     publish(shelf, {"a": 249, "b": 299}, MONDAY + timedelta(days=7))
     assert shelf.prices == {
         "a": Published(249, 249, (MONDAY + timedelta(days=7)).toordinal()),
-        "b": Published(299, 299, MONDAY.toordinal()),
+        "b": Published(
+            299, 249, MONDAY.toordinal()
+        ),  # stayed, though its owner's reference moved
     }
     assert shelf.book.number == 2
     assert list(shelf.categories()) == ["juice", "milk"]
@@ -99,6 +101,7 @@ def frozen(key: bytes = b"k" * 32, length: int = 3) -> bytes:
     image = memory.freeze(ledger=key, length=length)
     fields, columns = shelf.snapshot()
     fields["days"] = BusinessDays(MONDAY).snapshot()
+    fields["newest_ms"] = NOW.ms
     return snapshot.Frozen(key, length, Intake().snapshot(), image, fields, columns).encode()
 
 
