@@ -50,24 +50,24 @@ class SACConfig:
     critic_hidden: int = 128  # width of the critics' layers
     critic_layer_norm: bool = False  # LayerNorm in the critics; slower, steadier with many updates per sample
     pessimism: Literal["min", "mean"] = "mean"  # how the twin critics are joined
-    actor_lr: float = 1e-3  # Adam step of the actor, at the start
+    actor_lr: float = 1e-4  # Adam step of the actor, at the start
     critic_lr: float = 2e-3  # Adam step of the critics, at the start
     temperature_lr: float = 3e-3  # Adam step of the log temperature
     lr_end: float = 0.1  # all steps fall linearly to this share over the run; 1 keeps them
-    target_entropy: float = -1.3  # per item, in nats of the [−1, 1] action
-    temperature_start: float = 0.1  # first temperature
-    temperature_min: float = 1e-4  # floor, so that exploration never ends by accident
+    target_entropy: float = -1.8  # per item, in nats of the [−1, 1] action
+    temperature_start: float = 0.002  # first temperature
+    temperature_min: float = 1e-5  # floor, so that exploration never ends by accident
     polyak: float = 0.01  # share of the critics that the target critics take over per update
     batch: int = 256  # transitions (whole shops) per update
-    replay: int = 50_000  # transitions kept
-    warmup_steps: int = 12  # environment steps with random (or noisy demonstrated) actions before the first update
-    warmup_scale: float = 1.0  # half-width of the uniform random actions; largest noise s.d. on demonstrated ones
-    imitation_steps: int = 0  # gradient steps that fit the actor to the demonstrator after warm-up
-    anchor: float = 0.0  # weight of the squared distance to the demonstrated action in the actor's loss
-    actor_delay_steps: int = 0  # environment steps in which only the critics learn
-    log_sd_start: float = -1.0  # first log s.d. of the actor, before squashing
+    replay: int = 30_000  # transitions kept
+    warmup_steps: int = 40  # environment steps with random (or noisy demonstrated) actions before the first update
+    warmup_scale: float = 0.35  # half-width of the uniform random actions; largest noise s.d. on demonstrated ones
+    imitation_steps: int = 400  # gradient steps that fit the actor to the demonstrator after warm-up
+    anchor: float = 20.0  # weight of the squared distance to the demonstrated action in the actor's loss
+    actor_delay_steps: int = 25  # environment steps in which only the critics learn
+    log_sd_start: float = -2.5  # first log s.d. of the actor, before squashing
     updates_per_step: int = 6  # gradient steps per environment step (of all shops together)
-    steps: int = 350  # environment steps in all
+    steps: int = 230  # environment steps in all
     gradient_clip: float = 10.0  # largest gradient norm
 
 

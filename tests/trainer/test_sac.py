@@ -18,7 +18,12 @@ QUICK = SACConfig(
     critic_lr=6e-3,
     lr_end=0.02,
     target_entropy=-2.0,
+    temperature_start=0.1,
     warmup_steps=4,
+    warmup_scale=1.0,
+    actor_delay_steps=0,
+    anchor=0.0,
+    log_sd_start=-1.0,
     updates_per_step=6,
     steps=200,
 )
