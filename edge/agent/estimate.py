@@ -35,7 +35,7 @@ _SEASON: Final = 4  # two harmonics of the year
 _TREND: Final = _SEASON  # position of the trend among the shared coefficients
 _SHARED: Final = _SEASON + 1
 _WEEKS_A_YEAR: Final = 365.25 / 7
-_NEWTON_STEPS: Final = 14
+_NEWTON_STEPS: Final = 40  # eight are usual; a store with noisy weeks needs more until its dispersion settles
 _STEP_MAX: Final = 1.5  # log units; keeps the first steps of a far start within what exp() bears
 _DISPERSION: Final = (1e-4, 4.0)
 
