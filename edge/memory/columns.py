@@ -31,7 +31,7 @@ def write_columns(fields: Mapping[str, object], columns: Mapping[str, NDArray[An
     parts: list[bytes | memoryview] = [MAGIC, len(header).to_bytes(4, "little"), header]
     parts.append(bytes(-sum(map(len, parts)) % _ALIGN))
     for column in columns.values():
-        data = memoryview(np.ascontiguousarray(column).view(np.uint8))  # no copy: a full memory has 27 MB of them
+        data = np.ascontiguousarray(column).view(np.uint8).data  # no copy: a full memory has 27 MB of them
         parts += [data, bytes(-len(data) % _ALIGN)]
     digest = hashlib.sha256()
     for part in parts:
