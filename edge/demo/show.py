@@ -33,8 +33,7 @@ class Scene:
     expected: dict[str, int] = field(default_factory=dict)
     status: dict[str, dict[str, Any]] = field(default_factory=dict)  # shop → its box's status
     decisions: list[dict[str, Any]] = field(default_factory=list)  # rows of the newest round of the first shop
-    truth: float | None = None  # gross profit against the owner's prices so far, currency units
-    truth_value: float | None = None
+    truth_value: float | None = None  # profit against the owner's prices so far, basket included, currency units
 
 
 class Screen(Protocol):
@@ -74,8 +73,8 @@ class Lines:
         self._next = now + _PLAIN_S
         total, acknowledged = sum(scene.rung.values()), sum(scene.acknowledged.values())
         parts = [f"{now - scene.begun:4.0f} s", f"day {scene.day}", f"receipts {total:,} acknowledged {acknowledged:,}"]
-        if scene.truth is not None:
-            parts.append(f"profit against the owner's prices: {_estimate(scene)}, in truth {scene.truth:+,.0f}")
+        if scene.truth_value is not None:
+            parts.append(f"profit against the owner's prices: {_estimate(scene)}, in truth {scene.truth_value:+,.0f}")
         print("  ".join(parts), file=sys.stderr, flush=True)
 
 
@@ -111,10 +110,12 @@ def _head(scene: Scene) -> Text:
     rung, acknowledged = sum(scene.rung.values()), sum(scene.acknowledged.values())
     text.append(f"receipts {rung:,}   acknowledged {acknowledged:,}   ")
     text.append("every one is durable and signed before it is acknowledged", style="dim")
-    if scene.truth is not None:
-        text.append("\ngross profit against the owner's own prices:  ")
+    if scene.truth_value is not None:
+        text.append("\nprofit against the owner's own prices, basket included:  ")
         text.append(f"estimated by the box {_estimate(scene)}", style="bold")
-        text.append(f"   in truth (known to the simulator alone) {scene.truth:+,.0f} {scene.currency}", style="bold")
+        text.append(
+            f"   in truth (known to the simulator alone) {scene.truth_value:+,.0f} {scene.currency}", style="bold"
+        )
     return text
 
 
@@ -122,9 +123,7 @@ def _estimate(scene: Scene) -> str:
     effects = [row["effect"] for status in scene.status.values() for row in status["categories"] if row["effect"]]
     if not effects:
         return "none yet"
-    mean, low, high = (
-        sum(effect[name] for effect in effects) for name in ("gross_profit", "gross_profit_low", "gross_profit_high")
-    )
+    mean, low, high = (sum(effect[name] for effect in effects) for name in ("value", "value_low", "value_high"))
     return f"{mean:+,.0f} ({low:+,.0f} to {high:+,.0f}) {scene.currency}"
 
 
