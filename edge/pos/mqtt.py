@@ -19,7 +19,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -65,9 +65,10 @@ class MqttSettings:
             raise ConfigError("broker.password_file", f"{self.password_file}: {error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class MqttMessage:
-    """What arrived. `packet` goes to `puback`; `retained` means that the broker had kept it."""
+class MqttMessage(NamedTuple):
+    """What arrived; a tuple, because one is made for every message.
+
+    `packet` goes to `puback`; `retained` means that the broker had kept it."""
 
     topic: str
     payload: bytes
@@ -303,7 +304,10 @@ class MqttLink:
             return
         try:
             while client.want_write() or not sock.flush():
-                client.loop_write()
+                code = client.loop_write()
+                if code not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN):
+                    self._lose(LinkDown(f"the broker went away: {paho.error_string(code)}"))
+                    return
                 if not sock.flush():
                     if not self._writing:
                         self._writing = True

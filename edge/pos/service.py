@@ -13,6 +13,7 @@ clog its queue (what it forgets, the tills still hold).
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -169,8 +170,8 @@ class PosService:
             touched.setdefault(arrived.lane, set()).add(position.epoch)
         stored = await self._store(records)
         if stored:
-            for verdict in verdicts:
-                self._metrics.sales.labels(result=verdict.value).inc()
+            for verdict, count in Counter(verdicts).items():
+                self._metrics.sales.labels(result=verdict.value).inc(count)
             for lane, epochs in touched.items():
                 self._acknowledge(lane, epochs)
             now = self._clock.monotonic()

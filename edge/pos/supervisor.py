@@ -11,6 +11,7 @@ a look, and never stands in the way of selling.
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import sys
 import time
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 _DATABASE: Final = "mosquitto.db"
 _MAGIC: Final = b"\x00\xb5\x00mosquitto db"  # first bytes of a database; source: mosquitto `persist.h`
 _EARLY_EXIT_S: Final = 2.0
-_PAUSE_MAX_S: Final = 10.0
+_PAUSE_MAX_S: Final = 2.0
 _STOP_S: Final = 5.0
 
 
@@ -114,7 +115,7 @@ class BrokerProcess:
 
     async def _once(self) -> int:
         process = await asyncio.create_subprocess_exec(
-            *self._command,
+            *(sys.executable, "-m", "edge.pos.tied", str(os.getpid()), *self._command),  # dies with us, even by kill -9
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from edge.pos.supervisor import find_mosquitto
+
 
 def _load(name: str) -> ModuleType:
     if name not in sys.modules:
@@ -26,8 +28,6 @@ support_line = _load("support_line")
 @pytest.fixture(params=["mosquitto", "embedded"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Each of the two brokers."""
-    from edge.pos.supervisor import find_mosquitto
-
     if request.param == "mosquitto" and find_mosquitto() is None:
         pytest.skip("mosquitto is not installed (Debian: apt install mosquitto)")
     return str(request.param)

@@ -1,4 +1,4 @@
-"""A slow line: a TCP proxy that lets so many bytes a second through, with small buffers, so that the far end feels it."""
+"""A slow line: a TCP proxy that lets so many bytes a second through, with small buffers: the far end feels it."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ class SlowLine:
         self._target, self._bytes_s = target, bytes_s
         self.port = 0
         self.passed = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["SlowLine"]:
@@ -22,8 +23,14 @@ class SlowLine:
             yield self
         finally:
             server.close()
+            for task in list(self._serving):
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         far = socket.socket()
         far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         far.setblocking(False)
@@ -31,15 +38,19 @@ class SlowLine:
         far_reader, far_writer = await asyncio.open_connection(sock=far, limit=4096)
         down = asyncio.create_task(self._down(far_reader, writer))
         try:
-            while data := await reader.read(4096):
-                far_writer.write(data)
-                await far_writer.drain()
-        except (ConnectionError, asyncio.CancelledError):
-            pass
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                while data := await reader.read(4096):
+                    far_writer.write(data)
+                    await far_writer.drain()
         finally:
             down.cancel()
-            far_writer.close()
-            writer.close()
+            for end in (far_writer, writer):
+                end.close()
+                with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                    await end.wait_closed()
+            with contextlib.suppress(asyncio.CancelledError):
+                await down
+            self._serving.discard(task)
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
