@@ -22,6 +22,10 @@ from edge.pos.replay import Row, items_from_rows, read_rows
 from edge.records.decision import decode_decisions
 
 CATEGORY: Final = "orange juice"
+_MEASURES: Final = (
+    ("value", "what is optimised: gross profit and what else its buyers put into the basket"),
+    ("gross_profit", "gross profit of the category alone"),
+)
 _LOOK_S: Final = 0.5  # between two questions to the boxes
 _DRAW_S: Final = 0.2
 
@@ -68,7 +72,6 @@ async def shoppers(plan: BoxPlan, scene: Scene, screen: Screen, *, weeks: int, s
                 scene.day = row["day"]
             elif row["event"] == "week":
                 scene.weeks_done = row["week"] + 1
-                scene.truth = (scene.truth or 0.0) + row["gross_profit"] - row["gross_profit_twin"]
                 scene.truth_value = (scene.truth_value or 0.0) + row["value"] - row["value_twin"]
             else:
                 end.update(row)
@@ -199,16 +202,12 @@ def summary(outcomes: Sequence[Outcome], scene: Scene) -> str:
         lines += [f"             {fault}" for fault in verdict.outside[:5]]
         if "gross_profit" in end:
             lines.append(f"  profit     of {scene.weeks} weeks against the same weeks at the owner's own prices:")
-            for name, words in (
-                ("value", "with what else buyers put into the basket"),
-                ("gross_profit", "gross profit alone"),
-            ):
-                truth, twin = end[name] - end[f"{name}_twin"], end["gross_profit_twin"]
+            for name, words in _MEASURES:
+                truth = end[name] - end[f"{name}_twin"]
+                share = truth / end["gross_profit_twin"]
                 lines.append(f"             {words}")
                 lines.append(f"               estimated by the box   {_box_estimate(outcome, name)}")
-                lines.append(
-                    f"               the simulator's truth  {truth:+,.0f} {scene.currency} ({truth / twin:+.1%} of gross profit)"
-                )
+                lines.append(f"               the simulator's truth  {truth:+,.0f} {scene.currency} ({share:+.1%})")
         else:
             lines += _shadow(outcome)
         lines += _reason(outcome)

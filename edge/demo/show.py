@@ -113,9 +113,8 @@ def _head(scene: Scene) -> Text:
     if scene.truth_value is not None:
         text.append("\nprofit against the owner's own prices, basket included:  ")
         text.append(f"estimated by the box {_estimate(scene)}", style="bold")
-        text.append(
-            f"   in truth (known to the simulator alone) {scene.truth_value:+,.0f} {scene.currency}", style="bold"
-        )
+        text.append("   in truth (which the simulator alone knows) ")
+        text.append(f"{scene.truth_value:+,.0f} {scene.currency}", style="bold")
     return text
 
 
