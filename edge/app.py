@@ -137,7 +137,7 @@ class Box:
             tasks.create_task(self._keep_snapshots(), name="snapshots")
             tasks.create_task(self._watch(), name="health")
             tasks.create_task(watchdog.run(), name="watchdog")
-            await asyncio.sleep(0)
+            await control.listening.wait()
             watchdog.ready()
             logger.info(
                 "ready in %.2f s: shop %s, %d records, %d items, book %d",

@@ -35,12 +35,14 @@ class ControlServer:
             raise ConfigError("shop.state_dir", f"{directory} is too long a path for a Unix socket in it")
         self._handlers = handlers
         self._clients = 0
+        self.listening = asyncio.Event()  # the socket is there and can be asked
 
     async def run(self) -> None:
         """Serve until cancelled. The folder's lock is ours already, so a socket left by a crash may be removed."""
         self._path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._serve, path=str(self._path), limit=REQUEST_BYTES_MAX)
         self._path.chmod(0o600)
+        self.listening.set()
         try:
             async with server:
                 await server.serve_forever()
