@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from edge.agent.rules import GuardRules
 from trainer import belief, desk
 from trainer.belief import KNOWS_ALL, Ignorance
-from trainer.env import live
 from trainer.planner import plan
 from trainer.policies import Policy, hold
 from trainer.sim import market, shop
@@ -52,10 +51,14 @@ def run(
     policies: Mapping[str, Callable[[], Policy]],
     config: ContestConfig,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    planner: bool = True,
 ) -> dict[str, Score]:
-    """Play every policy on every seed; `hold` is always played, `planner (true model)` is added."""
+    """Play every policy on every seed; the planner with the true model is added unless told not to."""
     names = list(policies)
-    gains: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in [*names, PLANNER]}
+    gains: dict[str, list[tuple[float, float, float, float]]] = {
+        name: [] for name in [*names, *([PLANNER] if planner else [])]
+    }
     for index in range(config.seeds):
         seed = config.first_seed + index
         base_value, base_profit, unit, _, _ = _play(pack, seed, config, hold)
@@ -118,7 +121,7 @@ def _play(pack: Pack, seed: int, config: ContestConfig, policy: Policy) -> tuple
         result = situation.execute(policy(situation))
         distance += float(np.mean(np.square(100.0 * (result.log_multiplier - situation.long_run()))))
         moves += float(np.mean(result.changed))
-        state, outcome, at = live(state, situation, result, shocks, params)
+        state, outcome, at = desk.live(state, situation, result, shocks, params)
         value += float(outcome.value.sum())
         profit += float(outcome.gross_profit.sum())
     unit = float(shop.reference_profit(params).sum()) * config.weeks

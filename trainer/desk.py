@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge.agent import demand, forecast, guard, observation, optimiser
 from edge.agent.rules import GuardRules
+from trainer.sim import market, shop
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -156,3 +157,16 @@ def close_week(situation: Situation, result: guard.GuardResult, sold: Float, *, 
         reference=situation.inputs.reference,
         days_since_change=np.where(moved, DAYS_PER_WEEK, desk.days_since_change + DAYS_PER_WEEK),
     )
+
+
+def live(
+    state: shop.ShopState,
+    situation: Situation,
+    result: guard.GuardResult,
+    shocks: market.Shocks,
+    params: shop.ShopParams,
+) -> tuple[shop.ShopState, shop.Outcome, Desk]:
+    """The week at the published prices: the shop's next state, its outcome and the desk that has seen the sales."""
+    log_price = np.log(result.price / (MINOR * params.price))
+    state, outcome = shop.respond(state, shocks, log_price, params)
+    return state, outcome, close_week(situation, result, outcome.units)

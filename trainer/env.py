@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge.agent import demand, guard
+from edge.agent import demand
 from edge.agent.rules import GuardRules
 from trainer import belief, desk
 from trainer.belief import REALISTIC, Ignorance
@@ -77,10 +77,10 @@ class PricingEnvironment:
         asked = self._suggestion + config.residual * action.astype(np.float64)
         result = self._situation.execute(asked)
         executed = (result.log_multiplier - self._suggestion) / config.residual
-        self._state, outcome, self._desk = live(self._state, self._situation, result, shocks, params)
+        self._state, outcome, self._desk = desk.live(self._state, self._situation, result, shocks, params)
 
         twin = self._prepare(self._twin, self._twin_desk)
-        self._twin, twin_outcome, self._twin_desk = live(
+        self._twin, twin_outcome, self._twin_desk = desk.live(
             self._twin, twin, twin.execute(twin.look_ahead()), shocks, params
         )
         reward = config.reward_scale * (outcome.value - twin_outcome.value) / self._unit
@@ -131,16 +131,3 @@ class PricingEnvironment:
         shown = np.clip((ahead - self._suggestion) / self.config.residual, -1.0, 1.0)
         context = np.stack([limits.low, limits.high, limits.weight, cap, self._suggestion, shown], -1)
         return View(situation.observe(self._suggestion, ahead), context.astype(np.float32))
-
-
-def live(
-    state: shop.ShopState,
-    situation: desk.Situation,
-    result: guard.GuardResult,
-    shocks: market.Shocks,
-    params: shop.ShopParams,
-) -> tuple[shop.ShopState, shop.Outcome, desk.Desk]:
-    """The week at the published prices: the shop's next state, its outcome and the desk that has seen the sales."""
-    log_price = np.log(result.price / (desk.MINOR * params.price))
-    state, outcome = shop.respond(state, shocks, log_price, params)
-    return state, outcome, desk.close_week(situation, result, outcome.units)
