@@ -5,7 +5,7 @@ import struct
 from importlib.metadata import version
 from pathlib import Path
 
-import check_arm64_libsodium as checker
+import support_arm64_libsodium as checker
 import pytest
 
 

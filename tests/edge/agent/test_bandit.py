@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from support_shop import COST, juice
+from support_category import COST, juice
 
 from edge.agent.bandit import rungs, thompson
 from edge.agent.demand import own_elasticity, steady_outlook

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support_shop import COST, PRICE, juice
+from support_category import COST, PRICE, juice
 
 from edge.agent.demand import (
     Float,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_shop import COST, PRICE, juice
+from support_category import COST, PRICE, juice
 
 from edge.agent import optimiser
 from edge.agent.demand import steady_outlook

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_shop import COST, juice
+from support_category import COST, juice
 
 from edge.agent import optimiser
 from edge.agent.demand import Float, Outlook, next_pantry, profit, respond, steady_outlook
