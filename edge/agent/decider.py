@@ -2,7 +2,7 @@
 
 The chain is SAC → weekly optimiser (look-ahead) → hold. Whatever goes wrong in a stage (an exception, an answer that is
 not finite, inputs unlike any in training, the time budget) is noted in the batch and the next stage decides, within the
-same call: `decide` always answers, and every price it publishes went through the guard.
+same call: `decide` always answers, and every price that it chose went through the guard.
 
 A category is in one of three modes: off (prices follow the owner's references), shadow (the chain decides and is
 recorded, the book stays) and live. In the control weeks of a running switchback a live category publishes the
