@@ -224,14 +224,13 @@ class MqttLink:
 
     def _end(self, sock: BufferedSocket) -> None:
         loop = asyncio.get_running_loop()
-        if sock.fileno() >= 0:
-            loop.remove_reader(sock.fileno())
-            loop.remove_writer(sock.fileno())
+        loop.remove_reader(sock.fileno())
+        loop.remove_writer(sock.fileno())
         client, self._client, self._socket, self._writing = self._client, None, None, False
         was_connected, self.connected = self.connected, False
         if client is not None:
             client.on_disconnect = None
-        sock.close()
+        sock.release()
         if self._lost is not None:
             _retrieved(self._lost)
         waiting, self._waiting = self._waiting, {}

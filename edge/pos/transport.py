@@ -144,5 +144,10 @@ class BufferedSocket:
         return True
 
     def close(self) -> None:
+        """paho lets go of it. Its owner calls `release` once the loop has forgotten the descriptor: closed earlier, the
+        number would be given to another socket while the loop still watches it for this one.
+        """
+
+    def release(self) -> None:
         """Close the socket; what was not flushed is lost."""
         self._sock.close()

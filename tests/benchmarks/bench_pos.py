@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 import paho.mqtt.client as paho
 import psutil
 import uvloop
+from paho.mqtt.enums import CallbackAPIVersion
 from support_shop import GLN, PASSWORD, Shop, serve_box
 
 from edge.pos.acks import decode_ack
@@ -37,6 +38,10 @@ TOPICS = Topics(GLN)
 RATE = 200  # receipts a second of the latency measurement: a supermarket's ten tills at their busiest have some 2
 WINDOW = 1000  # receipts on their way: below what the broker queues for one client
 EVERY = 200  # of the bare subscriber's answers: enough to hold the load back, too few to cost anything
+
+
+def void(_result: object) -> None:
+    """What paho's callbacks have to return."""
 
 
 def receipt(sequence: int) -> bytes:
@@ -57,7 +62,7 @@ def echo(document: dict[str, str]) -> None:
         answer = {"RetailStoreID": GLN, "WorkstationID": "1", "Acknowledged": entry, "Refused": []}
         client.publish(TOPICS.ack("1"), json.dumps(answer), qos=1, retain=True)
 
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, BOX_USER, clean_session=False)
+    client = paho.Client(CallbackAPIVersion.VERSION2, BOX_USER, clean_session=False)
     client.username_pw_set(BOX_USER, PASSWORD)
     client.on_message = on_message
     client.on_subscribe = lambda *_: print("READY", flush=True)
@@ -80,14 +85,14 @@ def bare(document: dict[str, str]) -> None:
                 answer = {"RetailStoreID": GLN, "WorkstationID": "1", "Acknowledged": through, "Refused": []}
                 client.publish(TOPICS.ack("1"), json.dumps(answer), qos=1, retain=True)
 
-        client = paho.Client(paho.CallbackAPIVersion.VERSION2, BOX_USER, clean_session=False)
+        client = paho.Client(CallbackAPIVersion.VERSION2, BOX_USER, clean_session=False)
         client.username_pw_set(BOX_USER, PASSWORD)
         client.on_message = on_message
         client.on_subscribe = lambda *_: print("READY", flush=True)
         client.on_socket_open = lambda c, _d, sock: loop.add_reader(sock, c.loop_read)
-        client.on_socket_close = lambda _c, _d, sock: loop.remove_reader(sock)
+        client.on_socket_close = lambda _c, _d, sock: void(loop.remove_reader(sock))
         client.on_socket_register_write = lambda c, _d, sock: loop.add_writer(sock, c.loop_write)
-        client.on_socket_unregister_write = lambda _c, _d, sock: loop.remove_writer(sock)
+        client.on_socket_unregister_write = lambda _c, _d, sock: void(loop.remove_writer(sock))
         client.connect("127.0.0.1", int(document["port"]))
         client.subscribe(TOPICS.sale("+"), 1)
         while not done.is_set():
@@ -190,7 +195,7 @@ def rows(seconds: float) -> list[dict[str, object]]:
 
     def run(what: str, measure: Callable[..., object], amount: float) -> object:
         with tempfile.TemporaryDirectory() as directory:
-            return uvloop.run(measure(what, Shop(Path(directory), kind), amount))  # type: ignore[arg-type]
+            return uvloop.run(measure(what, Shop(Path(directory), kind), amount))
 
     each = seconds / 6  # four measurements and their brokers' starts and ends
     ours, echoed = run("box", latency, each), run("echo", latency, each)

@@ -52,10 +52,11 @@ class BoxProcess:
             self._process, self.starts = process, self.starts + 1
             try:
                 assert process.stdout is not None
-                if (await process.stdout.readline()).strip() != b"READY":
-                    raise RuntimeError(f"the box did not start: code {await process.wait()}")
-                self.ready.set()
-                await process.wait()
+                if (await process.stdout.readline()).strip() == b"READY":
+                    self.ready.set()
+                code = await process.wait()
+                if code != -signal.SIGKILL:
+                    raise RuntimeError(f"the box ended by itself, with code {code}")
             finally:
                 self.ready.clear()
                 if process.returncode is None:
@@ -111,9 +112,9 @@ async def soak(root: Path, options: argparse.Namespace) -> tuple[dict[str, int],
             if done % 20 == 0:
                 taken = " ".join(f"lane {till.lane}: {till.acknowledged}/{till.rung}" for till in tills)
                 print(f"{done} kills, {taken}", file=sys.stderr, flush=True)
-            for seller in sellers:
-                if seller.done():
-                    seller.result()
+            for task in (running, *sellers):
+                if task.done():
+                    task.result()
         stop.set()
         await asyncio.gather(*sellers)
         async with asyncio.timeout(180):

@@ -62,7 +62,7 @@ def test_the_rules(user: str, action: str, topic: str, allowed: bool) -> None:
 def test_the_plain_listener_is_for_loopback() -> None:
     for bad in ({"host": "192.168.1.2"}, {"host": "box.local"}, {"tls_host": "0.0.0.0"}, {"kind": "x"}, {"port": 0}):
         with pytest.raises(ConfigError):
-            BrokerConfig(**bad)  # type: ignore[arg-type]
+            BrokerConfig(**bad)
 
 
 def test_names_that_could_break_out_of_the_files_are_refused(tmp_path: Path) -> None:

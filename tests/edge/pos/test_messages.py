@@ -79,7 +79,7 @@ def test_mutated_messages_give_a_message_or_a_refusal(message: TillMessage, data
     try:
         decode(bytes(payload), gln=GLN, lane=message.receipt.lane)
     except MessageRefused as refusal:
-        assert refusal.reason
+        assert refusal.reason  # noqa: PT017 - most mutations are refused, some are still messages
 
 
 def good(**changes: object) -> dict[str, Any]:

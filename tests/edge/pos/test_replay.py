@@ -1,4 +1,5 @@
 import gzip
+import itertools
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -37,7 +38,7 @@ def check(rows: list[Row], messages_max: int, seed: int) -> None:
         days = [t.business_day for t in rung]
         assert days == sorted(days)
         assert rung[-1].kind is ReceiptKind.DAY_END
-        for before, after in zip(rung, rung[1:], strict=False):
+        for before, after in itertools.pairwise(rung):
             assert (before.kind is ReceiptKind.DAY_END) == (before.business_day != after.business_day)
         assert all(1 <= len(t.lines) <= 5 for t in rung if t.kind is ReceiptKind.SALE)
     assert plan == receipts_from_rows(rows, seed=seed, messages_max=messages_max)
