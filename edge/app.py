@@ -22,6 +22,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from edge.agent.metrics import DecisionMetrics
+from edge.atomic import replace_file
 from edge.box import snapshot
 from edge.box.control import ControlServer
 from edge.box.cycle import PricingCycle
@@ -120,7 +121,16 @@ class Box:
         self.health.add_probe("disk", disk_space(config.state))
         self.health.add_probe("policy", pricer.state)
         await self._cycle.prepare()
-        control = ControlServer(config.state, Inquiry(self).handlers())
+        inquiry = Inquiry(
+            config.shop,
+            views=views,
+            ledger=self.ledger,
+            pricer=pricer,
+            service=self.service,
+            health=self.health,
+            registry=self.registry,
+        )
+        control = ControlServer(config.state, inquiry.handlers())
         watchdog = Watchdog(
             self._notify,
             clock=self._clock,
@@ -219,7 +229,7 @@ class Box:
         frozen = self.views.freeze(self.ledger.key)
         path = self.config.state / snapshot.FILE_NAME
         try:
-            await asyncio.to_thread(lambda: snapshot.write(path, frozen.encode()))
+            await asyncio.to_thread(lambda: replace_file(path, frozen.encode()))
             self._snapshot_at = frozen.length
             self.health.report("snapshot", HealthState.OK)
         except OSError as error:

@@ -23,7 +23,7 @@ LAYERS = (
     ("agent", "health", "memory", "pos", "registry"),
     ("hypercore",),
     ("records", "storage", "crypto"),
-    ("encoding", "toml", "clock"),
+    ("encoding", "toml", "clock", "atomic"),
     ("limits", "errors"),
 )
 BESIDE = {("__main__", "cli"), ("cli", "app"), ("cli", "demo"), ("demo", "app"), ("demo", "cli")}

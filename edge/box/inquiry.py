@@ -12,20 +12,23 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from prometheus_client import CollectorRegistry
 
 from edge import __version__
 from edge.agent.explain import Label
 from edge.box.control import Handler
 from edge.box.ledger import Ledger
+from edge.box.pricing import Pricer
 from edge.box.views import Views
+from edge.config import ShopConfig
 from edge.errors import RecordInvalid
+from edge.health.checks import HealthChecks
 from edge.health.metrics import exposition, status_tree
+from edge.pos.service import PosService
 from edge.records.decision import DecisionBatch
 from edge.records.history import week_of
-
-if TYPE_CHECKING:
-    from edge.app import Box
 
 _CATEGORIES_SHOWN: Final = 100  # of a status
 
@@ -112,9 +115,23 @@ class Shelves:
 class Inquiry(Shelves):
     """The same, and how the running box is doing."""
 
-    def __init__(self, box: "Box") -> None:
-        super().__init__(box.views, box.ledger, box.config.shop.currency)
-        self._box = box
+    def __init__(
+        self,
+        shop: ShopConfig,
+        *,
+        views: Views,
+        ledger: Ledger,
+        pricer: Pricer,
+        service: PosService,
+        health: HealthChecks,
+        registry: CollectorRegistry,
+    ) -> None:
+        super().__init__(views, ledger, shop.currency)
+        self._shop = shop
+        self._pricer = pricer
+        self._service = service
+        self._health = health
+        self._registry = registry
         self._started = time.monotonic()
 
     def handlers(self) -> dict[str, Handler]:
@@ -122,21 +139,20 @@ class Inquiry(Shelves):
         return {
             **super().handlers(),
             "status": lambda _request: self.status(),
-            "metrics": lambda _request: exposition(self._box.registry).decode(),
+            "metrics": lambda _request: exposition(self._registry).decode(),
         }
 
     def status(self) -> dict[str, object]:
         """The box at a glance, and every metric."""
-        box, shop, core = self._box, self._box.config.shop, self._ledger.core
-        box.health.poll()
-        policy = box.pricer.policy
+        shop, core, policy = self._shop, self._ledger.core, self._pricer.policy
+        self._health.poll()
         return {
             "version": __version__,
             "shop": {"gln": shop.gln, "currency": shop.currency, "state_dir": shop.state_dir},
             "uptime_seconds": round(time.monotonic() - self._started, 1),
-            "health": box.health.tree(),
+            "health": self._health.tree(),
             "network": "local_only",
-            "broker_connected": box.service.connected,
+            "broker_connected": self._service.connected,
             "ledger": {
                 "key": core.key.hex(),
                 "length": core.length,
@@ -154,7 +170,7 @@ class Inquiry(Shelves):
                 self._category(name, len(items))
                 for name, items in list(self._views.shelf.categories().items())[:_CATEGORIES_SHOWN]
             ],
-            "metrics": status_tree(box.registry),
+            "metrics": status_tree(self._registry),
         }
 
     def _tills(self) -> list[dict[str, object]]:
@@ -184,7 +200,7 @@ class Inquiry(Shelves):
             return None
         return {
             "number": book.number,
-            "published": self._box.service.publisher.published,
+            "published": self._service.publisher.published,
             "items": book.count,
             "hash": book.digest.hex(),
             "valid_from": book.valid_from.isoformat(),
@@ -194,7 +210,7 @@ class Inquiry(Shelves):
     def _category(self, name: str, items: int) -> dict[str, object]:
         shelf = self._views.shelf
         batches: list[DecisionBatch] = [self._views.decisions(index) for index in shelf.decisions.get(name, [])]
-        effect = self._box.pricer.effects.get(name)
+        effect = self._pricer.effects.get(name)
         trend = self._views.memory.category_trend(name, week_of(self._views.days.newest or date(1970, 1, 5)))
         return {
             "name": name,

@@ -5,9 +5,7 @@ The file is the columns container of `edge.memory.columns` (one SHA-256 over all
 as columns the intake's snapshot, the price memory's image, and the shelf's. It is replaced atomically.
 """
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -90,22 +88,6 @@ def thaw(data: bytes, *, key: bytes, length_max: int) -> Thawed:
     except (KeyError, AssertionError, RecordInvalid) as error:
         raise RemoteError(f"view snapshot: {error!r}") from None
     return Thawed(length, intake, memory, Shelf.restore(fields, columns), days, newest_ms)
-
-
-def write(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: a crash leaves the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - from a descriptor, for its mode
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _column(data: bytes) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from typing import Final
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
 
+from edge.atomic import sync_directory
 from edge.errors import ConfigError, LocalError, StorageError, StorageFault
 
 SEED_BYTES: Final = 32
@@ -79,7 +80,7 @@ def write_secret(path: Path, secret: bytes) -> None:
             os.link(temporary, path)  # unlike a rename, a link never replaces what is there
         finally:
             os.unlink(temporary)  # noqa: PTH108 - beside os.link, and Path.unlink says no more
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError as error:
         raise StorageError(f"{path} exists; a key is never overwritten", fault=StorageFault.READ_ONLY) from error
     except OSError as error:
@@ -110,11 +111,3 @@ def parse_key(text: str, *, what: str) -> bytes:
     if len(text) != 2 * SEED_BYTES or not all(digit in "0123456789abcdefABCDEF" for digit in text):
         raise ConfigError(what, f"a key is {2 * SEED_BYTES} hexadecimal digits")
     return bytes.fromhex(text)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

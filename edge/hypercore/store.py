@@ -9,7 +9,6 @@ there. Losing `primary-key` loses the right to append; the feeds stay readable.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edge.atomic import replace_file, sync_directory
 from edge.crypto.hashing import HASH_BYTES, discovery_key, keyed256, namespace
 from edge.crypto.keys import KeyPair, new_secret, parse_key, read_secret, write_secret
 from edge.errors import ConfigError, StorageError, StorageFault
@@ -101,8 +101,8 @@ class FeedStore:
                 if folder.exists():
                     shutil.rmtree(folder)  # complete, but its name was never told to anybody: it has no blocks
                 temporary.rename(folder)
-                _sync_directory(folder.parent)
-                _replace(self._directory / _REGISTRY, _format([*feeds, feed]))
+                sync_directory(folder.parent)
+                replace_file(self._directory / _REGISTRY, _format([*feeds, feed]))
         return feed
 
     async def open(
@@ -168,21 +168,6 @@ def _parse(text: str) -> list[Feed]:
 def _format(feeds: list[Feed]) -> bytes:
     entries = {feed.name: {"key": feed.key.hex(), "encrypted": feed.encrypted} for feed in feeds}
     return json.dumps({"version": _VERSION, "feeds": entries}, indent=1, sort_keys=True).encode() + b"\n"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    OsDisk(path).sync_directory()
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edge.atomic import replace_file
 from edge.errors import ConfigError, RecordInvalid
 from edge.limits import LANES_MAX, RECEIPT_BYTES_MAX
 from edge.pos.topics import Topics, check_lane
@@ -133,10 +134,11 @@ def write_configuration(
     directory.mkdir(parents=True, exist_ok=True)
     mode = 0o600 if own_process else 0o640  # the system's mosquitto reads it through its group
     passwords = "".join(f"{user}:{stored}\n" for user, stored in sorted(credentials.items()))
-    _write(directory / "passwords", passwords, mode)
-    _write(directory / "acl", _acl(gln), mode)
+    replace_file(directory / "passwords", passwords.encode(), mode)
+    replace_file(directory / "acl", _acl(gln).encode(), mode)
     path = directory / "mosquitto.conf"
-    _write(path, _mosquitto(directory, config, data or Path("/var/lib/mosquitto"), own_process=own_process), 0o640)
+    text = _mosquitto(directory, config, data or Path("/var/lib/mosquitto"), own_process=own_process)
+    replace_file(path, text.encode(), 0o640)
     embedded = {
         "gln": gln,
         "host": config.host,
@@ -147,7 +149,7 @@ def write_configuration(
         "tls_key": config.tls_key,
         "users": dict(credentials),
     }
-    _write(directory / "embedded.json", json.dumps(embedded, indent=1) + "\n", 0o600)
+    replace_file(directory / "embedded.json", (json.dumps(embedded, indent=1) + "\n").encode(), 0o600)
     return path
 
 
@@ -223,18 +225,6 @@ def _matches(topic: str, allowed: str) -> bool:
         if level != "+" and asked[place] != level:
             return False
     return len(asked) == len(permitted)
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Replace `path` in one step; never readable by others, not even for a moment."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _check_address(path: str, address: str) -> None:

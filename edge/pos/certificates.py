@@ -6,7 +6,6 @@ earliest on the build date, because a box may wake without the right time.
 """
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from edge.atomic import replace_file
 from edge.clock import BUILD_WALL_MS
 from edge.errors import ConfigError
 
@@ -63,8 +63,8 @@ def issue(directory: Path, names: Sequence[str], *, now_ms: int) -> Certificates
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    _write(directory / "server.key", _pem_key(key), 0o600)
-    _write(directory / "server.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    replace_file(directory / "server.key", _pem_key(key), 0o600)
+    replace_file(directory / "server.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
     digest = authority.fingerprint(hashes.SHA256()).hex()
     shown = ":".join(digest[at : at + 2] for at in range(0, len(digest), 2)).upper()
     return Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key", shown)
@@ -96,8 +96,8 @@ def _authority(directory: Path, start: datetime) -> tuple[x509.Certificate, ec.E
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write(key_path, _pem_key(key), 0o600)
-    _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    replace_file(key_path, _pem_key(key), 0o600)
+    replace_file(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
     return certificate, key
 
 
@@ -128,13 +128,3 @@ def _subject(name: str) -> x509.GeneralName:
 def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     plain = serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

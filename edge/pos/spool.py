@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from edge.atomic import sync_directory
 from edge.errors import LocalError, StorageError, StorageFault
 from edge.limits import RECEIPT_BYTES_MAX
 
@@ -68,7 +69,7 @@ class Spool:
             for number, (first, path) in enumerate((first, path) for known, first, path in found if known == epoch):
                 limit = starts[number + 1] - first if number + 1 < len(starts) else None
                 files.append(_recover(path, first, limit))
-            _sync_directory(directory)
+            sync_directory(directory)
         except OSError as error:
             os.close(lock)
             raise _failed(directory, error) from error
@@ -163,7 +164,7 @@ def _create(directory: Path, epoch: int, first: int) -> _File:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.fsync(descriptor)
-        _sync_directory(directory)
+        sync_directory(directory)
     except OSError:
         os.close(descriptor)
         raise
@@ -216,14 +217,6 @@ def _lock(directory: Path) -> int:
             os.close(descriptor)
         raise StorageError(f"{directory}: another till uses this spool", fault=StorageFault.LOCKED) from None
     return descriptor
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failed(directory: Path, error: Exception) -> StorageError:

@@ -7,9 +7,9 @@ password_file` of the configuration should name. A till enrolled or revoked coun
 the broker has read them (SIGHUP).
 """
 
-import os
 from pathlib import Path
 
+from edge.atomic import replace_file
 from edge.errors import StorageError, StorageFault
 from edge.pos.broker import BOX_USER, BrokerConfig, hash_password, new_password, write_configuration
 from edge.registry.tills import Registry
@@ -28,13 +28,7 @@ def box_password(directory: Path) -> str:
             found = ""
         if not found:
             found = new_password()
-            temporary = path.with_name(path.name + ".new")
-            temporary.unlink(missing_ok=True)
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(found + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            replace_file(path, found.encode() + b"\n")
     except OSError as error:
         raise StorageError(f"{path}: {error}", fault=StorageFault.IO) from error
     return found

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from tinydb.storages import Storage
 
+from edge.atomic import sync_directory, write_beside
 from edge.errors import StorageError, StorageFault
 
 logger = logging.getLogger(__name__)
@@ -54,19 +55,13 @@ class AtomicStorage(Storage):  # type: ignore[misc]  # TinyDB is not typed for u
             raise StorageError(f"registry {self._path} was opened for reading", fault=StorageFault.READ_ONLY)
         body = _canonical(data)
         text = json.dumps({"sha256": hashlib.sha256(body).hexdigest(), "data": data}, indent=1, sort_keys=True)
-        temporary = self._path.with_name(self._path.name + ".new")
         try:
-            temporary.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            temporary = write_beside(self._path, text.encode() + b"\n")
             if self._is_good():  # a damaged version must not push out the good backup
                 self._backup.unlink(missing_ok=True)
                 os.link(self._path, self._backup)
             temporary.replace(self._path)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError as error:
             fault = StorageFault.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageFault.IO
             raise StorageError(f"registry {self._path}: {error}", fault=fault) from error
@@ -115,11 +110,3 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise StorageError(f"registry {path} is in use by another process", fault=StorageFault.LOCKED) from None
     return descriptor
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
