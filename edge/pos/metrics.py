@@ -36,7 +36,7 @@ class PosMetrics:
         )
         self.ack_duration = Histogram(
             "pomona_ack_duration_seconds",
-            "From a till's message arriving to its acknowledgement leaving, the disk's sync in between.",
+            "From the oldest message an acknowledgement covers to its leaving, the disk's sync in between.",
             buckets=_ACK_SECONDS,
             registry=registry,
         )

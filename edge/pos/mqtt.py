@@ -16,6 +16,7 @@ import contextlib
 import logging
 import random
 import ssl
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from edge.errors import ConfigError, RemoteError
 from edge.pos.transport import BufferedSocket, check_host, client_context, connect
 
 logger = logging.getLogger(__name__)
+_PUBACK: Final = struct.Struct(">BBH")  # MQTT 3.1.1, section 3.4: type and flags, remaining length, packet identifier
 _PACKETS_PER_TURN: Final = 256  # read before other callbacks of the loop get their turn
 _TOPICS_PER_SUBSCRIBE: Final = 64  # keeps a SUBSCRIBE far below the broker's packet limit
 
@@ -112,6 +114,7 @@ class MqttLink:
         self._socket: BufferedSocket | None = None
         self._lost: asyncio.Future[None] | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._subscribing: set[int] = set()
         self._room = asyncio.Event()
         self._writing = False
         self._flush_due = False
@@ -134,6 +137,11 @@ class MqttLink:
                 logger.debug("broker %s:%s: %s", settings.host, settings.port, self.last_error)
             pause = settings.reconnect_min_s if self._accepted else min(pause * 2, settings.reconnect_max_s)
             await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
+
+    @property
+    def settled(self) -> bool:
+        """Connected, and the broker has confirmed every subscription: from now on it holds messages for us."""
+        return self.connected and not self._subscribing
 
     @property
     def in_flight(self) -> int:
@@ -166,7 +174,9 @@ class MqttLink:
         if self._client is None or not self.connected:
             raise LinkDown("not connected to the broker")
         for at in range(0, len(topics), _TOPICS_PER_SUBSCRIBE):
-            self._client.subscribe([(topic, 1) for topic in topics[at : at + _TOPICS_PER_SUBSCRIBE]])
+            _, packet = self._client.subscribe([(topic, 1) for topic in topics[at : at + _TOPICS_PER_SUBSCRIBE]])
+            if packet is not None:
+                self._subscribing.add(packet)
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
         """End subscriptions. Raises `LinkDown` while not connected."""
@@ -178,7 +188,19 @@ class MqttLink:
     def puback(self, message: MqttMessage) -> None:
         """Let the broker forget `message`; nothing happens if its connection has ended: it will come again."""
         if self._client is not None and self.connected and message.packet and message.connection == self.connection:
-            self._client.ack(message.packet, 1)
+            self._puback(self._client, message.packet)
+
+    def _puback(self, client: _Client, packet: int) -> None:
+        """Four bytes, straight into the write buffer: paho's own way costs as much as parsing a receipt."""
+        try:
+            if self._socket is None:
+                raise BlockingIOError
+            self._socket.send(_PUBACK.pack(0x40, 2, packet))
+        except BlockingIOError:  # the buffer is full: paho queues it
+            client.ack(packet, 1)
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     async def _connection(self, context: ssl.SSLContext | None) -> None:
         """One connection from dialling to its end. Raises what ended it."""
@@ -201,6 +223,7 @@ class MqttLink:
         client.on_disconnect = self._disconnected
         client.on_message = self._received
         client.on_publish = self._published
+        client.on_subscribe = lambda _client, _userdata, mid, _reasons, _props: self._subscribing.discard(mid)
         client.on_socket_register_write = self._register_write
         client.on_socket_unregister_write = lambda _client, _userdata, _sock: None
         self._lost = loop.create_future()
@@ -228,6 +251,7 @@ class MqttLink:
         loop.remove_writer(sock.fileno())
         client, self._client, self._socket, self._writing = self._client, None, None, False
         was_connected, self.connected = self.connected, False
+        self._subscribing.clear()
         if client is not None:
             client.on_disconnect = None
         sock.release()

@@ -155,6 +155,7 @@ class PosService:
         records: list[IntakeRecord] = []
         verdicts: list[Verdict] = []
         touched: dict[str, set[int]] = {}
+        oldest: dict[str, float] = {}
         for arrived in group:
             parsed = arrived.parsed
             if isinstance(parsed, TillMessage):
@@ -168,6 +169,7 @@ class PosService:
             records += outcome.records
             verdicts.append(outcome.verdict)
             touched.setdefault(arrived.lane, set()).add(position.epoch)
+            oldest.setdefault(arrived.lane, arrived.at)
         stored = await self._store(records)
         if stored:
             for verdict, count in Counter(verdicts).items():
@@ -175,8 +177,8 @@ class PosService:
             for lane, epochs in touched.items():
                 self._acknowledge(lane, epochs)
             now = self._clock.monotonic()
-            for arrived in group:
-                self._metrics.ack_duration.observe(now - arrived.at)
+            for at in oldest.values():
+                self._metrics.ack_duration.observe(now - at)
         for arrived in group:
             self.link.puback(arrived.message)
         return stored

@@ -102,7 +102,7 @@ async def test_a_till_that_is_away_catches_up_and_one_that_stays_follows(shop: S
 
 async def test_a_broker_that_lost_its_memory_is_given_the_book_again(shop: Shop) -> None:
     prices = catalogue(200, random.Random(5))
-    async with Box(shop).running() as box:
+    async with Box(shop).running(wait=False) as box:
         publish(box, prices, MONDAY)
         async with shop.brokered():
             await until(lambda: box.service.publisher.published == 1)

@@ -124,7 +124,7 @@ async def test_the_box_is_down_and_comes_back(shop: Shop) -> None:
         async with Box(shop).running() as box:
             await till.drained()
             assert box.count("new") == 30
-    assert [n for _, _, n in receipts(read_ledger(shop))] == list(range(1, 61))
+    assert sorted(n for _, _, n in receipts(read_ledger(shop))) == list(range(1, 61))
 
 
 async def test_a_till_that_dies_goes_on_with_its_spool(shop: Shop) -> None:
@@ -137,7 +137,7 @@ async def test_a_till_that_dies_goes_on_with_its_spool(shop: Shop) -> None:
             position = await till.ring(sale())
             assert position == TillPosition(epoch, 21)
             await till.drained()
-    assert receipts(read_ledger(shop)) == [("1", epoch, n) for n in range(1, 22)]
+    assert sorted(receipts(read_ledger(shop))) == [("1", epoch, n) for n in range(1, 22)]
 
 
 async def test_a_till_that_lost_its_spool_opens_a_new_epoch_and_the_gap_is_shown(shop: Shop, tmp_path: Path) -> None:
