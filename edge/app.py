@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class Box:
         self._agent_metrics = DecisionMetrics(self.registry)
         self.health = HealthChecks(self._clock)
         HealthCollector(self.health, self.registry)
-        self._notify = sdnotify.SystemdNotifier().notify
+        self._notify = _notifier()
         self._snapshot_at = 0
         self._groups_done = 0
         self._broker_lost: float | None = None
@@ -270,6 +270,14 @@ def run(config: Config) -> int:
     """The whole program of `pomona run`: returns 0 after an orderly stop."""
     uvloop.run(serve(config))
     return 0
+
+
+def _notifier() -> Callable[[str], None]:
+    """What tells systemd; nothing without one (sdnotify would leave an open socket behind then)."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return lambda _state: None
+    notify: Callable[[str], None] = sdnotify.SystemdNotifier().notify
+    return notify
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -42,9 +42,7 @@ def test_a_published_price_remembers_the_reference_of_its_day() -> None:
     publish(shelf, {"a": 249, "b": 299}, MONDAY + timedelta(days=7))
     assert shelf.prices == {
         "a": Published(249, 249, (MONDAY + timedelta(days=7)).toordinal()),
-        "b": Published(
-            299, 249, MONDAY.toordinal()
-        ),  # stayed, though its owner's reference moved
+        "b": Published(299, 249, MONDAY.toordinal()),  # stayed, though its owner's reference moved
     }
     assert shelf.book.number == 2
     assert list(shelf.categories()) == ["juice", "milk"]
