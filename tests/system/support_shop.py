@@ -5,6 +5,7 @@ The box can run in this process (`Box`) or as a child to be killed: `python test
 
 import asyncio
 import contextlib
+import gc
 import json
 import random
 import socket
@@ -175,6 +176,8 @@ async def serve_box(document: dict[str, object]) -> None:
     shop.root, shop.kind = Path(str(document["root"])), str(document["kind"])
     shop.config = BrokerConfig(kind=shop.kind, port=int(str(document["port"])))
     shop.data, shop.ledger = shop.root / "broker", shop.root / "ledger"
+    gc.freeze()  # as the service does: what the modules made is never garbage, and need not be looked through
+    gc.set_threshold(20_000, 50, 100)
     async with Box(shop).running(wait=False):
         print("READY", flush=True)
         await asyncio.Event().wait()
