@@ -20,6 +20,7 @@ class BusinessDays:
 
     def __init__(self, closed_through: date | None = None) -> None:
         self.closed_through = closed_through
+        self._first: date | None = None  # oldest day any lane has mentioned
         self._seen: dict[str, date] = {}  # lane → newest day it rang on or ended
         self._over: dict[str, date] = {}  # lane → newest day that is over on it
 
@@ -36,6 +37,7 @@ class BusinessDays:
         newest = self.newest
         if newest is not None and day > newest + timedelta(days=DAY_STEP_MAX):
             return
+        self._first = day if self._first is None else min(day, self._first)
         self._seen[lane] = max(day, self._seen.get(lane, day))
         over = day if receipt.kind is ReceiptKind.DAY_END else day - timedelta(days=1)
         self._over[lane] = max(over, self._over.get(lane, over))
@@ -43,13 +45,13 @@ class BusinessDays:
     def due(self) -> date | None:
         """The newest day that is over on every lane in use and later than `closed_through`, or None."""
         newest = self.newest
-        if newest is None:
+        if newest is None or self._first is None:
             return None
         idle = newest - timedelta(days=LANE_IDLE_DAYS)
         day = min(over for lane, over in self._over.items() if self._seen[lane] >= idle)
         if self.closed_through is None:
-            # The first day a box ever sees began before it looked: it is over when it is ended, not by being older.
-            return day if any(self._seen[lane] <= day for lane in self._over) else None
+            # Of days before the first that a box ever saw it knows nothing, and so closes none of them.
+            return day if day >= self._first else None
         return day if day > self.closed_through else None
 
     def waiting_for(self) -> dict[str, date]:
@@ -70,6 +72,7 @@ class BusinessDays:
         """Everything, in types that canonical CBOR knows (days as ordinals)."""
         return {
             "closed": 0 if self.closed_through is None else self.closed_through.toordinal(),
+            "first": 0 if self._first is None else self._first.toordinal(),
             "seen": {lane: day.toordinal() for lane, day in self._seen.items()},
             "over": {lane: day.toordinal() for lane, day in self._over.items()},
         }
@@ -77,11 +80,13 @@ class BusinessDays:
     @classmethod
     def restore(cls, state: dict[str, object]) -> "BusinessDays":
         """The inverse of `snapshot`."""
-        closed, seen, over = state["closed"], state["seen"], state["over"]
+        closed, first, seen, over = state["closed"], state["first"], state["seen"], state["over"]
         assert isinstance(closed, int)
+        assert isinstance(first, int)
         assert isinstance(seen, dict)
         assert isinstance(over, dict)
         days = cls(date.fromordinal(closed) if closed else None)
+        days._first = date.fromordinal(first) if first else None
         days._seen = {lane: date.fromordinal(day) for lane, day in seen.items()}
         days._over = {lane: date.fromordinal(day) for lane, day in over.items()}
         return days

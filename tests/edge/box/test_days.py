@@ -85,3 +85,14 @@ def test_order_of_arrival_does_not_matter_and_a_snapshot_restores(
         days.observe(receipt)
     again = BusinessDays.restore(days.snapshot())
     assert (again.due(), again.waiting_for(), again.newest) == (days.due(), days.waiting_for(), days.newest)
+
+
+def test_a_first_day_that_ended_before_the_box_looked_is_closed_though_all_lanes_went_on() -> None:
+    """A backlog: the day end and the next day's receipts come in one group."""
+    days = BusinessDays()
+    for lane in ("1", "2"):
+        days.observe(ring(lane, 0))
+        days.observe(ring(lane, 0, end=True))
+        days.observe(ring(lane, 1))
+    assert days.due() == MONDAY
+    assert BusinessDays.restore(days.snapshot()).due() == MONDAY
