@@ -189,7 +189,7 @@ def main() -> int:
     if sum(kills.values()) < options.kills:
         print(f"only {sum(kills.values())} of {options.kills} kills in {options.seconds:.0f} s", file=sys.stderr)
         return 1
-    return 1 if wrong else 0
+    return 0 if not wrong and days and rounds else 1
 
 
 if __name__ == "__main__":
