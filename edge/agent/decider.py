@@ -210,6 +210,9 @@ class Decider:
             failures.append("sac: no policy is loaded")
             return None
         try:
+            if not self._policy.fits(len(seen)):
+                failures.append(f"sac: not trained on categories of {len(seen)} items")
+                return None
             drift = self._policy.drift(seen)
             if drift > self._rules.drift_max:
                 failures.append(f"sac: {drift:.0%} of what it sees lies outside its training")

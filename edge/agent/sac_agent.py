@@ -11,6 +11,7 @@ agent keeps no state, sees no rival, and what it asks for still has to pass the 
 import base64
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ OUTPUT: Final = "log_multiplier"
 GOLDEN_MAX: Final = 256  # vectors
 DRIFT_SHARE: Final = 0.02  # of values outside p1..p99 that the training distribution itself produces
 _F: Final = len(FEATURE_NAMES)
+_ITEMS: Final = FEATURE_NAMES.index("items")
+_SIZE_SLACK: Final = math.log(2.0) + 1e-3  # float32 ranges
 _SUGGESTION: Final = FEATURE_NAMES.index("suggestion")
 
 Float32 = NDArray[np.float32]
@@ -84,6 +87,15 @@ class SACAgent:
         """Share of the values of (items, F) outside the training's 1st to 99th percentiles; about 0.02 in training."""
         outside = (observation < self.facts.range_low) | (observation > self.facts.range_high)
         return float(np.count_nonzero(outside)) / max(outside.size, 1)
+
+
+    def fits(self, count: int) -> bool:
+        """Whether a category of `count` items is like those it was trained on: at most twice, at least half as large.
+
+        `drift` cannot tell: the size is one feature among many, and the same in every row.
+        """
+        low, high = self.facts.range_low[_ITEMS], self.facts.range_high[_ITEMS]
+        return bool(low - _SIZE_SLACK <= math.log(max(count, 1)) <= high + _SIZE_SLACK)
 
 
 def _session(data: bytes) -> Any:

@@ -1,5 +1,6 @@
 """The chain: who decides when what fails, what modes publish, and that the guard has the last word every time."""
 
+import json
 from dataclasses import replace
 from itertools import count
 
@@ -18,6 +19,7 @@ from edge.agent.estimate import DemandPrior, backtest, estimate
 from edge.agent.experiment import ExperimentRules, assign
 from edge.agent.guard import GuardResult
 from edge.agent.metrics import DecisionMetrics
+from edge.agent.observation import FEATURE_NAMES
 from edge.agent.rules import GuardRules, Rule
 from edge.agent.sac_agent import SACAgent
 from edge.agent.situation import Published, align, guard_inputs
@@ -79,6 +81,9 @@ class _Broken:
         self.facts = self._agent.facts
         self._answer = answer
 
+    def fits(self, count: int) -> bool:
+        return self._agent.fits(count)
+
     def drift(self, observation: object) -> float:
         return 0.0
 
@@ -98,10 +103,27 @@ def test_a_failing_policy_is_replaced_within_the_same_decision(answer: object) -
 
 
 def test_a_policy_far_from_its_training_is_not_asked() -> None:
-    narrow = {"pomona.training_ranges": f'{{"p1": {[0.0] * COUNT}, "p99": {[0.0] * COUNT}}}'}
-    batch = run(request(), policy(metadata=narrow))
+    batch = run(request(), policy(metadata=ranges(0.0, 0.0, items=(2.0, 2.5))))
     assert batch.source is Source.OPTIMISER
     assert "outside its training" in batch.failures[0]
+
+
+@pytest.mark.parametrize(("trained_on", "asked"), [(11, True), (6, True), (21, True), (4, False), (40, False)])
+def test_a_policy_is_asked_for_categories_of_the_size_it_knows(trained_on: int, asked: bool) -> None:
+    size = float(np.log(trained_on))
+    category = request()
+    assert len(category.items) == 11
+    batch = run(category, policy(metadata=ranges(-100.0, 100.0, items=(size, size))))
+    assert (batch.source is Source.SAC) is asked
+    assert asked or "categories of 11 items" in batch.failures[0]
+
+
+def ranges(low: float, high: float, *, items: tuple[float, float]) -> dict[str, str]:
+    """Metadata of a policy whose training saw `low` to `high` in every feature, and `items` in log of the size."""
+    column = FEATURE_NAMES.index("items")
+    bounds = {"p1": [low] * COUNT, "p99": [high] * COUNT}
+    bounds["p1"][column], bounds["p99"][column] = items
+    return {"pomona.training_ranges": json.dumps(bounds)}
 
 
 def test_a_late_policy_is_replaced() -> None:

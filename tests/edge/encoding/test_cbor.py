@@ -192,7 +192,7 @@ def test_caller_can_lower_the_size_limit() -> None:
         -(2**63) - 1,
         2**64,
         {1, 2},
-        object(),
+        ...,
         {b"key": 1},
         {-1: 1},
         {None: 1},
