@@ -21,6 +21,8 @@ def main(arguments: list[str]) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != int(parent):  # it died before the kernel was asked
             sys.exit(1)
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        os.environ.pop(name, None)  # our supervisor's: mosquitto would say READY=1 there in our place
     os.execv(command[0], command)  # noqa: S606 - the supervisor's own command line
 
 
