@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 20.0  # how often the item file and the wall clock are looked at while nothing happens
 RETRY_S: Final = 2.0  # after a disk that did not take a step
 WEEK: Final = 7
+CLOSED_WEEKS: Final = 4
 IN_FORCE_SINCE_EVER: Final = date(1970, 1, 1)  # the first book a shop ever has
 
 Append = Callable[[Sequence[bytes]], Awaitable[Sequence[int]]]
@@ -179,7 +180,7 @@ class PricingCycle:
 
     async def _close(self, day: date, cause: DayCause) -> None:
         await self._follow_items()
-        opening = day + timedelta(days=1)
+        opening = self._opening(day)
         shelf = self._views.shelf
         prices = {sku: item.reference_on(opening) for sku, item in sorted(shelf.items.items())}
         slots = self._config.guard.changes_per_day
@@ -195,6 +196,22 @@ class PricingCycle:
         await self._publish(prices, valid_from=opening, decided_through=day)
         await self._store([DayRecord(day, cause, self._clock.wall())])
         logger.info("business day %s closed (%s): %d categories decided", day, cause.name.lower(), decided)
+
+    def _opening(self, day: date) -> date:
+        """The next opening after `day` that is still ahead: rises take effect at an opening, never in mid-day.
+
+        Weekdays on which the shop has not sold anything for `CLOSED_WEEKS` weeks are passed over, so that on Saturday
+        evening a shop that rests on Sunday already gets Monday's prices.
+        """
+        first = self._views.days.newest_after(day) + timedelta(days=1)
+        return next((d for d in (first + timedelta(days=n) for n in range(WEEK)) if not self._rests_on(d)), first)
+
+    def _rests_on(self, day: date) -> bool:
+        known = self._views.days.first
+        before = [day - timedelta(days=WEEK * weeks) for weeks in range(1, CLOSED_WEEKS + 1)]
+        if known is None or known > before[-1]:
+            return False
+        return all(self._views.memory.day_totals(past).receipts == 0 for past in before)
 
     async def _decide(
         self, category: str, items: Sequence[Item], opening: date, slots: int

@@ -29,6 +29,11 @@ class BusinessDays:
         """The newest business day any lane has mentioned."""
         return max(self._seen.values(), default=None)
 
+    @property
+    def first(self) -> date | None:
+        """The oldest business day any lane has mentioned."""
+        return self._first
+
     def observe(self, receipt: Receipt) -> None:
         """Take note of a durable receipt, in any order. Training receipts say nothing about the calendar."""
         if receipt.training:
@@ -53,6 +58,14 @@ class BusinessDays:
             # Of days before the first that a box ever saw it knows nothing, and so closes none of them.
             return day if day >= self._first else None
         return day if day > self.closed_through else None
+
+    def newest_after(self, day: date) -> date:
+        """The newest day, `day` or later, on which the shop is known to have opened: it is too late to price that one.
+
+        A till whose calendar runs more than `LANE_IDLE_DAYS` ahead is not believed: it must not postpone every price.
+        """
+        last = day + timedelta(days=LANE_IDLE_DAYS)
+        return max((seen for seen in self._seen.values() if day <= seen <= last), default=day)
 
     def waiting_for(self) -> dict[str, date]:
         """Lanes in use that keep the newest day open, with the newest day that is over on each."""

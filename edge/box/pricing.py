@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.agent.decider import Decider, DeciderRules, Request
 from edge.agent.effect import PriceEffect, against_reference
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 SHIPPED: Final = "pomona.onnx"  # in edge/agent/policy
 _SEED_FILE: Final = "experiment-seed"
 _NEVER: Final = 10_000  # business days since a label changed that never did
+_REVENUE_WEEKS: Final = 8  # of sales whose revenue weighs the price index between decisions
 _BACKTEST_WEEKS: Final = 26  # of sales before a forecast error means anything
 
 
@@ -125,7 +127,17 @@ class Pricer:
         inputs = guard_inputs(
             request.items, request.published, request.day, request.currency, slots=request.slots, at_opening=True
         )
-        return self._decider.conclude(request, inputs, None, self._rng)
+        return self._decider.conclude(request, replace(inputs, weight=_revenue(request)), None, self._rng)
+
+
+def _revenue(request: Request) -> NDArray[np.float64]:
+    """Weights of the price index where there is no estimate: what each item brought in lately, or its reference."""
+    history = align(request.history, tuple(item.sku for item in request.items))
+    recent = slice(-_REVENUE_WEEKS, None)
+    paid = np.where(history.observed & np.isfinite(history.price), history.units * history.price, 0.0)[recent]
+    revenue = np.sum(paid, axis=0)
+    references = np.array([item.reference_on(request.day) for item in request.items], np.float64)
+    return revenue if float(np.sum(revenue)) > 0 else references
 
 
 def published(shelf: Shelf, items: Sequence[Item], opening: date) -> Published:

@@ -116,7 +116,7 @@ def rows(seconds: float) -> list[dict[str, object]]:
         _row("demand estimate, 11 items × 104 weeks", float(np.median(eleven)), "CPU ms", target="<= 50 ms", met=bool(
             np.median(eleven) <= 50)),
     )  # fmt: skip
-    shop = _support("support_shop")
+    shop = _support("support_category")
     for shops in (1, 96):
         model = shop.juice(shape=(shops,))
         many = np.zeros((shops, 11))

@@ -10,12 +10,14 @@ import pytest
 from support_desk import MONDAY, Desk, shelf
 
 from edge.agent.rules import GuardRules, Rule
+from edge.box.days import BusinessDays
 from edge.box.records import DayCause, DayRecord, SettingsRecord
 from edge.clock import ClockQuality, WallTime
 from edge.errors import ConfigError
 from edge.health.checks import HealthState
 from edge.records.decision import Mode
 from edge.records.item import Item
+from edge.records.receipt import Receipt, ReceiptKind, TillPosition
 
 WEEK = timedelta(days=7)
 DAY = timedelta(days=1)
@@ -246,3 +248,36 @@ async def test_a_crash_at_any_step_ends_where_no_crash_would_have(tmp_path: Path
                 int((b.published != b.previous).sum()) for b in desk.batches() if b.business_day == date(2026, 1, 19)
             ]
             assert sum(changed) <= slots
+
+
+async def test_what_is_decided_after_an_opening_waits_for_the_next_one(desk: Desk) -> None:
+    await desk.live(6)
+    desk.ring(MONDAY + 6 * DAY)  # Sunday is never ended ...
+    desk.ring(MONDAY + 7 * DAY)  # ... and over only when Monday has begun: it is too late for Monday's prices
+    await desk.closed(MONDAY + 6 * DAY)
+    manifest = desk.views.shelf.book.manifest
+    assert manifest is not None
+    assert manifest.decided_through == MONDAY + 6 * DAY
+    assert all(batch.business_day > MONDAY + 7 * DAY for batch in desk.batches("juice"))
+    assert all(published.since != (MONDAY + 7 * DAY).toordinal() for published in desk.views.shelf.prices.values())
+
+
+async def test_a_shop_that_rests_on_sunday_gets_mondays_prices_on_saturday_evening(desk: Desk) -> None:
+    await desk.cycle.prepare()
+    for number in range(5 * 7):
+        if (MONDAY + number * DAY).weekday() != 6:
+            await desk.close(MONDAY + number * DAY)
+    assert desk.batches("juice")[-1].business_day == MONDAY + 5 * WEEK
+    manifest = desk.views.shelf.book.manifest
+    assert manifest is not None
+    assert manifest.decided_through == MONDAY + 33 * DAY  # Saturday
+
+
+def test_a_till_far_ahead_of_the_others_does_not_postpone_prices() -> None:
+    days = BusinessDays(MONDAY)
+    for lane, ahead in (("1", 1), ("2", 2), ("3", 60)):
+        days.observe(
+            Receipt(lane, TillPosition(1, 1), ReceiptKind.DAY_END, MONDAY + ahead * DAY, wall_ms=0, currency="EUR")
+        )
+    assert days.newest_after(MONDAY) == MONDAY + 2 * DAY
+    assert days.newest_after(MONDAY + 5 * DAY) == MONDAY + 5 * DAY
