@@ -88,7 +88,6 @@ class SACAgent:
         outside = (observation < self.facts.range_low) | (observation > self.facts.range_high)
         return float(np.count_nonzero(outside)) / max(outside.size, 1)
 
-
     def fits(self, count: int) -> bool:
         """Whether a category of `count` items is like those it was trained on: at most twice, at least half as large.
 
