@@ -5,8 +5,8 @@ import struct
 from importlib.metadata import version
 from pathlib import Path
 
-import support_arm64_libsodium as checker
 import pytest
+import support_arm64_libsodium as checker
 
 
 def installed_library() -> bytes:
