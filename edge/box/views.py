@@ -6,7 +6,7 @@ writer, and kinds do not depend on each other's order, so two appends that overl
 """
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 from edge.box import records
@@ -113,9 +113,10 @@ class Views:
             self.length += 1
 
     def _next_day(self) -> date:
-        """The business day from which an item file counts: the one after the last closed, or the first ever seen."""
-        if self.days.closed_through is not None:
-            return date.fromordinal(self.days.closed_through.toordinal() + 1)
+        """The business day from which an item file counts: the first one that its prices can still reach."""
+        over = self.days.due() or self.days.closed_through
+        if over is not None:
+            return self.days.newest_after(over) + timedelta(days=1)
         return self.days.newest or date.min
 
     def _read_receipt(self, index: int) -> Receipt | None:

@@ -35,7 +35,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--data", type=Path, metavar="FILE.csv[.gz]", help="replay these sales instead, in shadow")
     parser.add_argument("--stores", type=int, default=3, metavar="N", help="with --data: the first N (default 3)")
-    parser.add_argument("--weeks", type=int, default=20, metavar="N", help="simulated weeks (default 20)")
+    parser.add_argument("--weeks", type=int, default=52, metavar="N", help="simulated weeks (default 52)")
+    parser.add_argument("--shadow", type=int, metavar="N", help="weeks in shadow before prices go live (default: half)")
     parser.add_argument("--seed", type=int, default=1, help="of the simulated shop (default 1)")
     parser.add_argument("--lanes", type=int, default=3, metavar="N", help="tills of the simulated shop (default 3)")
     parser.add_argument("--messages-max", type=int, default=30_000, metavar="N", help="with --data, in all")
@@ -50,6 +51,8 @@ def _run(options: argparse.Namespace) -> int:
     for name, high in (("stores", 16), ("weeks", 260), ("lanes", 16)):
         if not 1 <= getattr(options, name) <= high:
             raise ConfigError(f"--{name}", f"{getattr(options, name)} is outside 1..{high}")
+    if options.shadow is not None and not 0 <= options.shadow < options.weeks:
+        raise ConfigError("--shadow", f"{options.shadow} is outside 0..{options.weeks - 1}")
     try:
         from edge.demo.play import as_json, summary  # noqa: PLC0415 - loaded for this command alone
         from edge.demo.show import Scene  # noqa: PLC0415
@@ -82,14 +85,13 @@ async def _play(options: argparse.Namespace, folder: Path, scene: "Scene") -> "l
     from edge.demo.show import screen  # noqa: PLC0415
     from edge.demo.stage import BoxPlan, free_ports  # noqa: PLC0415
 
-    def plan(store: int, port: int, lanes: int, mode: str) -> BoxPlan:
+    def plan(store: int, port: int, lanes: int) -> BoxPlan:
         return BoxPlan(
             store=store,
             folder=folder / f"box-{store}",
             port=port,
             currency=scene.currency,
             lanes=tuple(str(lane + 1) for lane in range(lanes)),
-            mode=mode,
             category=CATEGORY,
             broker=options.broker,
         )
@@ -97,14 +99,15 @@ async def _play(options: argparse.Namespace, folder: Path, scene: "Scene") -> "l
     with screen(plain=options.plain or options.json) as shown:
         if options.data is None:
             (port,) = free_ports(1)
+            shadow = options.weeks // 2 if options.shadow is None else options.shadow
             return await shoppers(
-                plan(1, port, options.lanes, "live"), scene, shown, weeks=options.weeks, seed=options.seed
+                plan(1, port, options.lanes), scene, shown, weeks=options.weeks, shadow=shadow, seed=options.seed
             )
         rows = read_sales(options.data)
         stores = sorted({row.store for row in rows})[: options.stores]
         if not stores:
             raise ConfigError("--data", f"{options.data} has no rows")
-        plans = [plan(store, port, 1, "shadow") for store, port in zip(stores, free_ports(len(stores)), strict=True)]
+        plans = [plan(store, port, 1) for store, port in zip(stores, free_ports(len(stores)), strict=True)]
         scene.expected = {str(store): 0 for store in stores}
         scene.weeks = len({row.week for row in rows})
         return await replays(plans, rows, options.data, scene, shown, messages_max=options.messages_max)

@@ -14,7 +14,7 @@ from edge.agent.explain import as_dict, explain
 from edge.agent.rules import GuardRules
 from edge.box.control import ask
 from edge.demo.show import Scene, Screen
-from edge.demo.stage import BoxPlan, Child, box_ready, prepare, status_of
+from edge.demo.stage import BoxPlan, Child, box_ready, prepare, status_of, write_config
 from edge.demo.verdict import Verdict, read_ledger
 from edge.errors import ConfigError, PomonaError
 from edge.pos.item_file import format_items
@@ -53,18 +53,24 @@ class Outcome:
         return self.counts_agree and not self.verdict.outside and self.verdict.decisions > 0
 
 
-async def shoppers(plan: BoxPlan, scene: Scene, screen: Screen, *, weeks: int, seed: int) -> list[Outcome]:
-    """One live shop whose simulated shoppers react to its prices."""
+async def shoppers(plan: BoxPlan, scene: Scene, screen: Screen, *, weeks: int, shadow: int, seed: int) -> list[Outcome]:
+    """One shop whose simulated shoppers react to its prices: `shadow` weeks as its owner prices, then live.
+
+    Going live is what an owner does: another word in the configuration, and a restart. The tills sell on meanwhile.
+    """
     scene.weeks = weeks
     prepare(plan)
+    if not shadow:
+        write_config(plan, "live")
     simulate = ["trainer", "simulate", "--weeks", str(weeks), "--seed", str(seed), "--items", str(plan.items)]
     writer = await Child.start("items", [*simulate, "--only-items"], plan.folder)
     await writer.lines(lambda _row: None)
-    async with _boxes([plan], scene, screen):
+    async with _boxes([plan], scene, screen) as boxes:
         arguments = [*simulate, "--mqtt", f"127.0.0.1:{plan.port}", "--gln", plan.gln, "--lanes", ",".join(plan.lanes)]
         arguments += ["--passwords", str(plan.passwords), "--spool", str(plan.folder / "spool")]
         child = await Child.start("shoppers", arguments, plan.folder)
         end: dict[str, Any] = {}
+        over = asyncio.Event()  # the weeks in shadow
 
         def heard(row: dict[str, Any]) -> None:
             scene.rung["1"], scene.acknowledged["1"] = row["published"], row["acknowledged"]
@@ -73,12 +79,23 @@ async def shoppers(plan: BoxPlan, scene: Scene, screen: Screen, *, weeks: int, s
             elif row["event"] == "week":
                 scene.weeks_done = row["week"] + 1
                 scene.truth_value = (scene.truth_value or 0.0) + row["value"] - row["value_twin"]
+                if scene.weeks_done == shadow:
+                    over.set()
             else:
                 end.update(row)
 
+        async def go_live() -> None:
+            await over.wait()
+            write_config(plan, "live")
+            await boxes[0].stop()
+            boxes[0] = await Child.start("box", ["edge", "run", "--config", str(plan.config)], plan.folder)
+
+        switch = asyncio.create_task(go_live())
         try:
             await child.lines(heard)
         finally:
+            switch.cancel()
+            await asyncio.gather(switch, return_exceptions=True)
             await child.stop()
         status = await status_of(plan) or {}
     verdict = await read_ledger(plan.state, GuardRules())
@@ -129,8 +146,8 @@ async def _replaying(plan: BoxPlan, data: Path, messages_max: int) -> Child:
 
 
 @contextlib.asynccontextmanager
-async def _boxes(plans: Sequence[BoxPlan], scene: Scene, screen: Screen) -> AsyncIterator[None]:
-    """The boxes at work, watched and drawn, for the length of the block."""
+async def _boxes(plans: Sequence[BoxPlan], scene: Scene, screen: Screen) -> AsyncIterator[list[Child]]:
+    """The boxes at work, watched and drawn, for the length of the block, which may replace one by another."""
     children: list[Child] = []
     watchers: list[asyncio.Task[None]] = []
     try:
@@ -140,7 +157,7 @@ async def _boxes(plans: Sequence[BoxPlan], scene: Scene, screen: Screen) -> Asyn
         for plan, child in zip(plans, children, strict=True):
             await box_ready(plan, child)
         watchers = [asyncio.create_task(_look(plans, scene)), asyncio.create_task(_draw(scene, screen))]
-        yield
+        yield children
         await _look_once(plans, scene)
     finally:
         for watcher in watchers:
@@ -201,7 +218,9 @@ def summary(outcomes: Sequence[Outcome], scene: Scene) -> str:
         lines.append(f"  decisions  {verdict.decisions:,} in {verdict.batches} rounds ({asked}); {inside}")
         lines += [f"             {fault}" for fault in verdict.outside[:5]]
         if "gross_profit" in end:
-            lines.append(f"  profit     of {scene.weeks} weeks against the same weeks at the owner's own prices:")
+            lines.append(
+                f"  profit     of {verdict.live_rounds} live weeks against the same weeks at the owner's own prices:"
+            )
             for name, words in _MEASURES:
                 truth = end[name] - end[f"{name}_twin"]
                 share = truth / end["gross_profit_twin"]

@@ -37,7 +37,6 @@ class BoxPlan:
     port: int
     currency: str
     lanes: tuple[str, ...]
-    mode: str
     category: str
     broker: str  # auto | mosquitto | embedded
 
@@ -76,9 +75,8 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def prepare(plan: BoxPlan) -> None:
-    """Write what an owner writes: the configuration, and the enrolled tills. The item file is the caller's."""
-    plan.state.mkdir(parents=True, mode=0o700)
+def write_config(plan: BoxPlan, mode: str) -> None:
+    """The box's configuration with its category in `mode`."""
     plan.config.write_text(
         "# Made by `pomona demo`.\n"
         "[shop]\n"
@@ -88,9 +86,15 @@ def prepare(plan: BoxPlan) -> None:
         "[pricing]\n"
         "clock_closes_hours = 0   # virtual time: the tills alone say when a day is over\n\n"
         "[pricing.modes]\n"
-        f'"{plan.category}" = "{plan.mode}"\n',
+        f'"{plan.category}" = "{mode}"\n',
         encoding="utf-8",
     )
+
+
+def prepare(plan: BoxPlan) -> None:
+    """Write what an owner writes: the configuration, and the enrolled tills. The item file is the caller's."""
+    plan.state.mkdir(parents=True, mode=0o700)
+    write_config(plan, "shadow")
     with Registry(plan.state) as registry:
         passwords = {lane: registry.enrol(lane, label="demonstration", wall_ms=0) for lane in plan.lanes}
     plan.passwords.touch(mode=0o600)

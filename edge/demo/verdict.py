@@ -35,6 +35,7 @@ class Verdict:
     units: float = 0.0  # of sales less returns, as rung
     decisions: int = 0
     batches: int = 0
+    live_rounds: int = 0
     sources: Counter[str] = field(default_factory=Counter)
     outside: list[str] = field(default_factory=list)  # decisions outside their limits
     profit_change: float = 0.0  # sum of the weekly forecasts, each against the price before, currency units
@@ -72,6 +73,7 @@ def _take(verdict: Verdict, record: object, items: dict[str, Item], guard: Guard
         verdict.names.update((item.sku, item.name) for item in record.upserts)
     elif isinstance(record, DecisionBatch):
         verdict.batches += 1
+        verdict.live_rounds += record.mode is Mode.LIVE and record.business_day.weekday() == 0
         verdict.sources[record.source.value] += 1
         for decision in record:
             verdict.decisions += 1
