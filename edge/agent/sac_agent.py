@@ -154,7 +154,7 @@ def _facts(metadata: dict[str, str], sha256: bytes) -> PolicyFacts:
         raise PolicyRefused("policy's training ranges do not fit its features", reason="metadata")
     if not 1 <= len(golden_in) == len(golden_out) <= GOLDEN_MAX or not bool(np.all(np.isfinite(golden_in))):
         raise PolicyRefused("policy's golden vectors are missing or not numbers", reason="metadata")
-    name = f"{metadata.get('pomona.trainer', 'sac')[:24]} {sha256.hex()[:12]}"
+    name = f"{metadata.get('pomona.trainer', 'sac')[:40]} {sha256.hex()[:12]}"
     return PolicyFacts(
         sha256, name, action == "residual", low, high, range_low, range_high, golden_in, golden_out, tolerance
     )

@@ -171,10 +171,15 @@ class PricingCycle:
         # Not before the newest book: the prices in it must not come into force before their day because of this one.
         valid_from = IN_FORCE_SINCE_EVER if shelf.book.manifest is None else shelf.book.manifest.valid_from
         day = max(valid_from, self._views.days.newest or valid_from)
-        new = {sku: item.reference_on(day) for sku, item in shelf.items.items() if sku not in prices}
+        sold_from = self._today() if self._views.days.newest is None else day
+        new = {sku: item.reference_on(sold_from) for sku, item in shelf.items.items() if sku not in prices}
         if new:
             closed = self._views.days.closed_through or IN_FORCE_SINCE_EVER
             await self._publish({**prices, **new}, valid_from=day, decided_through=closed)
+
+    def _today(self) -> date:
+        """The date on the wall: before the first sale nothing else tells which promotions are on."""
+        return datetime.fromtimestamp(self._clock.wall().ms / 1000).astimezone().date()
 
     # --- a day is over -----------------------------------------------------------------------------------------------
 

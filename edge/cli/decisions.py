@@ -88,6 +88,7 @@ def _decisions(options: argparse.Namespace) -> int:
 
 def _labels(options: argparse.Namespace) -> int:
     from edge.agent.explain import Label  # noqa: PLC0415
+    from edge.cli.status import from_day  # noqa: PLC0415
     from edge.cli.why import render_labels  # noqa: PLC0415
 
     answer = ask_box(options, "labels")
@@ -96,6 +97,6 @@ def _labels(options: argparse.Namespace) -> int:
         return 0
     changes = [Label(**cast("dict[str, Any]", row)) for row in answer["labels"]]
     if not options.csv and answer["valid_from"] is not None:
-        print(f"price book {answer['book']}, from {answer['valid_from']}:")
+        print(f"price book {answer['book']}, {from_day(answer['valid_from'])}:")
     print(render_labels(changes, as_csv=options.csv).rstrip("\n"))
     return 0

@@ -46,7 +46,7 @@ def render(status: dict[str, Any]) -> str:
         lines.append("prices     no book yet: no item file was read")
     else:
         lines.append(
-            f"prices     book {book['number']}: {book['items']:,} items from {book['valid_from']}"
+            f"prices     book {book['number']}: {book['items']:,} items {from_day(book['valid_from'])}"
             + ("" if book["published"] == book["number"] else " (being published)")
         )
     policy = status["policy"]
@@ -70,6 +70,11 @@ def render(status: dict[str, Any]) -> str:
             f"{row['source'] or '-':<10} {row['labels_changed']:>6,} {effect:>22}"
         )
     return "\n".join(lines)
+
+
+def from_day(valid_from: str) -> str:
+    """Since when a book is in force, in words; a shop's first book always is."""
+    return "in force" if valid_from < "1980" else f"from {valid_from}"
 
 
 def _duration(seconds: float) -> str:

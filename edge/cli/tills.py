@@ -54,6 +54,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     certificates.add_argument("--out", type=Path, metavar="DIR", help="default: the folder 'tls' of the state folder")
     certificates.set_defaults(run=_certificates)
     for action in (enrol, listing, revoke, config, certificates):
+        # Before the action or after it, as with every other command; after it, no default may undo the one before.
+        action.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help=argparse.SUPPRESS)
         action.add_argument("--json", action="store_true", help="one JSON object")
 
 
