@@ -10,6 +10,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from edge.agent import guard, optimiser
 from edge.agent.decider import Decider, DeciderRules
 from edge.agent.demand import steady_outlook
 from edge.agent.estimate import DemandPrior, estimate
+from edge.agent.observation import FEATURE_NAMES
 from edge.agent.sac_agent import SACAgent
 from edge.agent.situation import align, guard_inputs, prepare
-from edge.records.decision import encode_decisions
+from edge.records.decision import Source, encode_decisions
 
 HERE = Path(__file__).parent
 SUPPORT = HERE.parent / "edge" / "agent"
@@ -70,10 +72,19 @@ def _row(name: str, ours: float, unit: str, **rest: object) -> dict[str, object]
     return {"name": name, "unit": unit, "ours": ours, **plain, **rest}
 
 
+def _for_any_size(agent: SACAgent) -> SACAgent:
+    """The policy without its limit on a category's size: its cost is measured here, not its judgement."""
+    low, high = agent.facts.range_low.copy(), agent.facts.range_high.copy()
+    column = FEATURE_NAMES.index("items")
+    low[column], high[column] = 0.0, 10.0
+    agent.facts = replace(agent.facts, range_low=low, range_high=high)
+    return agent
+
+
 def rows(seconds: float) -> list[dict[str, object]]:
     share = seconds / 8
     data, named = _policy()
-    agent = SACAgent(data)
+    agent = _for_any_size(SACAgent(data))
     rules = DeciderRules(drift_max=1.0)
     asked = _support("support_requests").request(items=1000, weeks=104)
     inputs = guard_inputs(asked.items, asked.published, asked.day, asked.currency, slots=asked.slots)
@@ -84,6 +95,8 @@ def rows(seconds: float) -> list[dict[str, object]]:
     chain = Decider(rules, agent, monotonic=time.monotonic)
     rng = np.random.default_rng(1)
     batch = chain.conclude(asked, inputs, situation, rng)
+    if batch.source is not Source.SAC:
+        raise RuntimeError(f"the policy was not asked: {batch.failures}")
     seen = batch.observation
 
     def decide() -> object:
