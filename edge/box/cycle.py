@@ -13,11 +13,20 @@ prices; on days between decisions the same multiplier on a reference that moved,
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from edge.box.pricing import Pricer, reference_moved
-from edge.box.records import DEFAULT_CATEGORY, DayCause, DayRecord, SettingsRecord, encode
+from edge.box.records import (
+    DEFAULT_CATEGORY,
+    BoxRecord,
+    DayCause,
+    DayRecord,
+    ExperimentRecord,
+    SettingsRecord,
+    encode,
+)
 from edge.box.shelf import DEFAULT_MODE
 from edge.box.views import Views
 from edge.clock import Clock, ClockQuality
@@ -140,6 +149,19 @@ class PricingCycle:
         wanted = {DEFAULT_CATEGORY: DEFAULT_MODE, **self._config.modes}
         if wanted != self._views.shelf.modes:
             await self._store([SettingsRecord(self._clock.wall(), wanted)])
+        rules, known = self._pricer.rules.experiment, self._views.shelf.experiment
+        record = ExperimentRecord(
+            recorded=self._clock.wall() if known is None else known.recorded,
+            switchback=rules.switchback,
+            seed=rules.key,
+            block_weeks=rules.block_weeks,
+            wash_out_weeks=rules.wash_out_weeks,
+            treatment_share=rules.treatment_share,
+            step_probability=rules.step_probability,
+            step_log=rules.step_log,
+        )
+        if record != known:  # before the first week that they govern
+            await self._store([replace(record, recorded=self._clock.wall())])
 
     async def _follow_items(self) -> None:
         try:
@@ -278,7 +300,7 @@ class PricingCycle:
 
     async def _store(self, records: Sequence[object]) -> None:
         blocks = [
-            encode(record) if isinstance(record, SettingsRecord | DayRecord) else ledger.encode(record)  # type: ignore[arg-type]
+            encode(record) if isinstance(record, BoxRecord) else ledger.encode(record)  # type: ignore[arg-type]
             for record in records
         ]
         await self._store_blocks(blocks)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.box.records import DEFAULT_CATEGORY, DayRecord, SettingsRecord
+from edge.box.records import DEFAULT_CATEGORY, DayRecord, ExperimentRecord, SettingsRecord, decode_experiment, encode
 from edge.clock import ClockQuality, WallTime
 from edge.errors import RecordInvalid, RemoteError
 from edge.pos.book import BookManifest, Entry, PriceBook
@@ -41,6 +41,7 @@ class Shelf:
     def __init__(self) -> None:
         self.items: dict[str, Item] = {}
         self.modes: dict[str, str] = {DEFAULT_CATEGORY: DEFAULT_MODE}
+        self.experiment: ExperimentRecord | None = None  # the rules in force
         self.book = PriceBook()
         self.prices: dict[str, Published] = {}
         self.decisions: dict[str, list[int]] = {}  # category → ledger indexes of its newest round, in order
@@ -51,13 +52,15 @@ class Shelf:
     # --- the ledger --------------------------------------------------------------------------------------------------
 
     def apply(self, record: object) -> None:
-        """Take in a record of kinds 4, 5, 6 or 9; others are ignored."""
+        """Take in a record of kinds 4, 5, 6, 8 or 9; others are ignored."""
         if isinstance(record, ItemsRecord):
             for sku in record.removed:
                 self.items.pop(sku, None)
             self.items.update((item.sku, item) for item in record.upserts)
         elif isinstance(record, SettingsRecord):
             self.modes = {DEFAULT_CATEGORY: DEFAULT_MODE, **record.modes}
+        elif isinstance(record, ExperimentRecord):
+            self.experiment = record
         elif isinstance(record, BookRecord):
             self._apply_book(record)
         elif isinstance(record, DayRecord):
@@ -116,6 +119,7 @@ class Shelf:
         fields: dict[str, object] = {
             "modes": self.modes,
             "books": [_manifest_cells(self.book.manifest), _manifest_cells(self.book.before)],
+            "experiment": b"" if self.experiment is None else encode(self.experiment),
             "decisions": {name: [self.decided_for[name], *where] for name, where in self.decisions.items()},
             "closed": 0 if self.closed_through is None else self.closed_through.toordinal(),
         }
@@ -145,6 +149,7 @@ class Shelf:
             shelf.modes = dict(fields["modes"])
             manifest, before = (_manifest(cells) for cells in fields["books"])
             shelf.book = PriceBook.restored(manifest, before, _entries(columns))
+            shelf.experiment = decode_experiment(fields["experiment"]) if fields["experiment"] else None
             for name, (day, *where) in fields["decisions"].items():
                 shelf.decided_for[name] = day
                 shelf.decisions[name] = where

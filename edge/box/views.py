@@ -17,13 +17,14 @@ from edge.errors import LocalError, RecordInvalid
 from edge.memory.local import LocalPriceMemory, MemoryConfig
 from edge.pos.intake import Intake
 from edge.records.decision import DecisionBatch, decode_decisions
-from edge.records.ledger import BASE, BookRecord, GapRecord, ItemsRecord, Kind, LedgerCodec, ReceiptRecord
+from edge.records.ledger import BASE, BookRecord, ItemsRecord, Kind, LedgerCodec, ReceiptRecord
 from edge.records.receipt import Receipt
 
 CODEC: Final = LedgerCodec(
     {
         **BASE,
         Kind.SETTINGS: records.decode_settings,
+        Kind.EXPERIMENT: records.decode_experiment,
         Kind.DAY: records.decode_day,
         Kind.DECISIONS: decode_decisions,
     }
@@ -41,7 +42,6 @@ class Views:
         self.days = BusinessDays()
         self.length = 0
         self.newest_ms = 0  # newest wall time in the log: the floor of the box's clock
-        self.gaps: list[GapRecord] = []
         self._ahead: set[int] = set()
 
     def thaw(self, thawed: Thawed) -> None:
@@ -96,8 +96,6 @@ class Views:
         elif isinstance(record, records.DayRecord):
             self.days.close_through(record.day)
             self.shelf.apply(record)
-        elif isinstance(record, GapRecord):
-            self.gaps = [*self.gaps[-99:], record]
         else:
             self.shelf.apply(record)
         self._advance(index)

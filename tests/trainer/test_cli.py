@@ -18,8 +18,7 @@ def simulate(path: Path) -> None:
 
 
 def test_simulate_writes_what_evaluate_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not SHIPPED.exists():
-        pytest.skip("no policy has been trained yet: make train")
+    assert SHIPPED.exists(), "the policy that the box ships with is missing: make train"
     path = tmp_path / "sales.csv.gz"
     simulate(path)
     assert "880 rows of 2 stores" in capsys.readouterr().out

@@ -11,11 +11,11 @@ from support_desk import MONDAY, Desk, shelf
 
 from edge.agent.rules import GuardRules, Rule
 from edge.box.days import BusinessDays
-from edge.box.records import DayCause, DayRecord, SettingsRecord
+from edge.box.records import DayCause, DayRecord, ExperimentRecord, SettingsRecord
 from edge.clock import ClockQuality, WallTime
 from edge.errors import ConfigError
 from edge.health.checks import HealthState
-from edge.records.decision import Mode
+from edge.records.decision import DecisionBatch, Mode
 from edge.records.item import Item
 from edge.records.receipt import Receipt, ReceiptKind, TillPosition
 
@@ -281,3 +281,13 @@ def test_a_till_far_ahead_of_the_others_does_not_postpone_prices() -> None:
         )
     assert days.newest_after(MONDAY) == MONDAY + 2 * DAY
     assert days.newest_after(MONDAY + 5 * DAY) == MONDAY + 5 * DAY
+
+
+async def test_the_experiments_rules_are_logged_once_before_they_govern(desk: Desk) -> None:
+    await desk.live(8)
+    found = [at for at, record in enumerate(desk.records) if isinstance(record, ExperimentRecord)]
+    assert len(found) == 1
+    assert found[0] < min(at for at, record in enumerate(desk.records) if isinstance(record, DecisionBatch))
+    desk.rise()
+    await desk.cycle.prepare()
+    assert sum(isinstance(record, ExperimentRecord) for record in desk.records) == 1

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.box.records import MODES, DayCause, DayRecord, SettingsRecord, decode_day, decode_settings, encode
+from edge.box.records import (
+    MODES,
+    DayCause,
+    DayRecord,
+    ExperimentRecord,
+    SettingsRecord,
+    decode_day,
+    decode_experiment,
+    decode_settings,
+    encode,
+)
 from edge.clock import ClockQuality, WallTime
 from edge.encoding import cbor
 from edge.errors import RecordInvalid, RemoteError
@@ -25,9 +35,27 @@ def test_days_round_trip(record: DayRecord) -> None:
     assert decode_day(encode(record)) == record
 
 
+EXPERIMENTS = st.builds(
+    ExperimentRecord,
+    recorded=WALL,
+    switchback=st.booleans(),
+    seed=st.just(b"") | st.binary(min_size=16, max_size=64),
+    block_weeks=st.integers(5, 52),
+    wash_out_weeks=st.integers(0, 4),
+    treatment_share=st.floats(0, 1),
+    step_probability=st.floats(0, 1),
+    step_log=st.floats(0, 1),
+)
+
+
+@given(record=EXPERIMENTS)
+def test_experiments_round_trip(record: ExperimentRecord) -> None:
+    assert decode_experiment(encode(record)) == record
+
+
 @given(data=st.binary(max_size=64))
 def test_any_bytes_give_a_record_or_a_remote_error(data: bytes) -> None:
-    for decode in (decode_settings, decode_day):
+    for decode in (decode_settings, decode_experiment, decode_day):
         with pytest.raises(RemoteError):
             decode(data)
 
