@@ -34,8 +34,7 @@ def test_simulate_writes_what_evaluate_reads(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_evaluate_in_the_simulator(capsys: pytest.CaptureFixture[str]) -> None:
-    if not SHIPPED.exists():
-        pytest.skip("no policy has been trained yet: make train")
+    assert SHIPPED.exists(), "the policy that the box ships with is missing: make train"
     size = ["--seeds", "2", "--shops", "1", "--weeks", "3"]
     assert main(["evaluate", "--simulator", "--pack", "stockpiling", *size, "--json"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
