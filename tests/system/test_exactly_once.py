@@ -123,7 +123,8 @@ async def test_the_box_is_down_and_comes_back(shop: Shop) -> None:
         assert till.acknowledged == 30
         async with Box(shop).running() as box:
             await till.drained()
-            assert box.count("new") == 30
+            # Late is new too: what the broker kept may come after what the till repeats, and between it.
+            assert box.count("new") + box.count("late") == 30
     assert sorted(n for _, _, n in receipts(read_ledger(shop))) == list(range(1, 61))
 
 
