@@ -21,7 +21,9 @@ LAYERS = (
     ("__main__", "app", "cli", "demo"),
     ("box", "config"),
     ("agent", "health", "memory", "pos", "registry"),
-    ("hypercore",),
+    ("hyperdrive",),
+    ("hyperbee",),
+    ("hypercore", "hyperswarm"),  # side by side: they meet through protocols
     ("records", "storage", "crypto"),
     ("encoding", "toml", "clock", "atomic"),
     ("limits", "errors"),
