@@ -1,53 +1,49 @@
-"""Named cores under one folder, with keys derived from one primary key. For the command line's `--store DIR`.
+"""The feeds of one folder on disk: names, keys derived from one primary key, and the folders that cores live in.
 
     DIR/primary-key                     32 bytes in hexadecimal, mode 0600; every key pair comes from it and a name
-    DIR/feeds.json                      names and keys; replaced as a whole, durable before a name is announced
+    DIR/feeds.json                      the catalog; replaced as a whole, durable before a name is announced
     DIR/feeds/<discovery key>/          one core: log/, derived/, and encryption-key (0600) where it is encrypted
 
-A name's key pair is derived as stock Corestore does (default namespace), so the same primary key gives the same feeds
-there. Losing `primary-key` loses the right to append; the feeds stay readable.
+A name's key pair is derived as stock Corestore does, so the same primary key gives the same feeds there; a name with
+slashes stands in nested namespaces. Losing `primary-key` loses the right to append; the feeds stay readable.
+`corestore.Corestore` keeps the cores of a store open and replicates them.
 """
 
-import json
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from edge.atomic import replace_file, sync_directory
-from edge.crypto.hashing import HASH_BYTES, discovery_key, keyed256, namespace
+from edge.crypto.hashing import HASH_BYTES, discovery_key, hash256, keyed256, namespace
 from edge.crypto.keys import KeyPair, new_secret, parse_key, read_secret, write_secret
 from edge.errors import ConfigError, StorageError, StorageFault
+from edge.hypercore.catalog import Catalog, Feed, check_name, format_catalog, parse
 from edge.hypercore.hypercore import Hypercore
-from edge.limits import FEEDS_MAX, LABEL_CHARS_MAX
+from edge.hypercore.manifest import Manifest, Signer
+from edge.hypercore.place import fingerprint
 from edge.storage.disk import storage_error
 from edge.storage.files import OsDisk
 from edge.storage.metrics import StorageMetrics
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REGISTRY: Final = "feeds.json"
 _PRIMARY: Final = "primary-key"
 _ENCRYPTION: Final = "encryption-key"
-_VERSION: Final = 1
 (_CORESTORE,) = namespace("corestore", 1)
 _DEFAULT_NAMESPACE: Final = bytes(HASH_BYTES)
 
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """One named core of the store."""
-
-    name: str
-    key: bytes
-    encrypted: bool
+__all__ = ["Feed", "FeedStore", "named_key_pair"]
 
 
 def named_key_pair(primary_key: bytes, name: str) -> KeyPair:
-    """The key pair of `name` under `primary_key`. Spec: corestore 7, default namespace."""
-    return KeyPair.from_seed(keyed256(primary_key, _CORESTORE, _DEFAULT_NAMESPACE, name.encode()))
+    """The key pair of `name` under `primary_key`; parts before a slash are namespaces. Spec: corestore 7."""
+    *spaces, last = name.split("/")
+    space = _DEFAULT_NAMESPACE
+    for part in spaces:
+        space = hash256(space, part.encode())
+    return KeyPair.from_seed(keyed256(primary_key, _CORESTORE, space, last.encode()))
 
 
 class FeedStore:
@@ -56,54 +52,107 @@ class FeedStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def feeds(self) -> list[Feed]:
-        """All feeds, by name. Raises `StorageError` if the registry cannot be read or has been damaged."""
+    def catalog(self) -> Catalog:
+        """Everything the store knows of. Raises `StorageError` if it cannot be read or has been damaged."""
         path = self._directory / _REGISTRY
         try:
             text = path.read_text()
         except FileNotFoundError:
-            return []
+            return Catalog()
         except (OSError, UnicodeDecodeError) as error:
             raise StorageError(f"cannot read {path}: {error}", fault=StorageFault.IO) from error
         try:
-            return _parse(text)
+            return parse(text)
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise StorageError(f"{path} is damaged: {error}", fault=StorageFault.CORRUPT) from error
 
+    def feeds(self) -> list[Feed]:
+        """All feeds that have a name, by it."""
+        return self.catalog().named()
+
     def find(self, name_or_key: str) -> Feed:
         """The feed of that name, or of that key in hexadecimal; `ConfigError` if there is none."""
-        for feed in self.feeds():
-            if name_or_key == feed.name or name_or_key.lower() == feed.key.hex():
-                return feed
-        raise ConfigError(name_or_key, f"no such feed in {self._directory}")
-
-    async def create(self, name: str, *, encryption_key: bytes | None = None) -> Feed:
-        """Make the core `name`; `ConfigError` if the name is taken or cannot be one."""
-        if len(name) > LABEL_CHARS_MAX or not _NAME.fullmatch(name) or _is_key(name):
-            raise ConfigError(name, f"a feed's name is 1 to {LABEL_CHARS_MAX} letters, digits, '.', '_' or '-'")
-        with self._locked():
-            feeds = self.feeds()
-            if any(feed.name == name for feed in feeds):
-                raise ConfigError(name, f"there is already such a feed in {self._directory}")
-            if len(feeds) >= FEEDS_MAX:
-                raise ConfigError(name, f"{self._directory} holds {FEEDS_MAX} feeds already")
-            pair = named_key_pair(self._primary_key(), name)
-            temporary = self._directory / "feeds" / f".{name}.new"
-            if temporary.exists():
-                shutil.rmtree(temporary)  # what an interrupted creation left behind
-            core = await Hypercore.open(temporary, create=True, key_pair=pair, encryption_key=encryption_key)
-            feed = Feed(name, core.key, core.encrypted)
-            await core.close()
-            if encryption_key is not None:
-                write_secret(temporary / _ENCRYPTION, encryption_key)
-            with _reporting(f"creating feed {name} in {self._directory}"):
-                folder = self._folder(feed)
-                if folder.exists():
-                    shutil.rmtree(folder)  # complete, but its name was never told to anybody: it has no blocks
-                temporary.rename(folder)
-                sync_directory(folder.parent)
-                replace_file(self._directory / _REGISTRY, _format([*feeds, feed]))
+        catalog = self.catalog()
+        feed = catalog.by_name(name_or_key)
+        if feed is None and len(name_or_key) == 2 * HASH_BYTES:
+            feed = catalog.by_key(parse_key(name_or_key, what=name_or_key))
+        if feed is None:
+            raise ConfigError(name_or_key, f"no such feed in {self._directory}")
         return feed
+
+    # --- making feeds ------------------------------------------------------------------------------------------------
+
+    async def create(self, name: str, *, encryption_key: bytes | None = None, compat: bool = False) -> Feed:
+        """Make the core `name`; `ConfigError` if the name is taken or cannot be one."""
+        check_name(name)
+        with self._locked():
+            pair = named_key_pair(self._primary_key(), name)
+            manifest = None if compat else Manifest.single(pair.public_key)
+            key = pair.public_key if manifest is None else manifest.key()
+            feed = Feed(name, key, encryption_key is not None)
+            await self._make(feed, pair, manifest, encryption_key, lambda catalog: catalog.with_feed(feed))
+        return feed
+
+    async def create_beside(self, owner: Feed, name: str, manifest: Manifest) -> Feed:
+        """Make the core `name`, which the key pair of `owner` signs under another manifest; encrypted as `owner` is."""
+        check_name(name)
+        with self._locked():
+            pair = named_key_pair(self._primary_key(), owner.signing_name)
+            feed = Feed(name, manifest.key(), owner.encrypted, signer=owner.signing_name)
+            secret = self.encryption_key(owner)
+            await self._make(feed, pair, manifest, secret, lambda catalog: catalog.with_feed(feed))
+        return feed
+
+    async def add(self, key: bytes, *, encryption_key: bytes | None = None) -> Feed:
+        """Make room for somebody else's core, known by its key; the one that is there already, if so."""
+        with self._locked():
+            there = self.catalog().by_key(key)
+            if there is not None:
+                return there
+            feed = Feed("", key, encryption_key is not None)
+            await self._make(feed, None, None, encryption_key, lambda catalog: catalog.with_feed(feed))
+        return feed
+
+    async def succeed(self, old: Feed) -> Feed:
+        """A new feed in the place of `old`, which is never written again: its next epoch, linked to it by manifest.
+
+        Linked cores stand in manifests of version 2 (hypercore 11: `linked`). Raises `ConfigError`.
+        """
+        with self._locked():
+            if not old.name or old.signer:
+                raise ConfigError(old.name or old.key.hex(), "only a named feed of one's own can be succeeded")
+            feed = replace(old, epoch=old.epoch + 1, previous=old.key)
+            pair = named_key_pair(self._primary_key(), feed.signing_name)
+            manifest = Manifest(version=2, signers=(Signer(pair.public_key),), quorum=1, linked=(old.key,))
+            feed = replace(feed, key=manifest.key())
+            secret = self.encryption_key(old)
+            await self._make(feed, pair, manifest, secret, lambda catalog: catalog.succeeded(old, feed))
+        return feed
+
+    # --- where the store is at home ----------------------------------------------------------------------------------
+
+    def settle(self) -> list[Feed]:
+        """Compare the place with the one of the last time; returns feeds that are held from now on: all of ours.
+
+        The first call of a store that knows no place yet only remembers it.
+        """
+        with self._locked():
+            catalog = self.catalog()
+            with _reporting(f"looking at {self._directory}"):
+                place = fingerprint(self._directory / _PRIMARY)
+            if place is None or place == catalog.place:
+                return []
+            held = catalog.named() if catalog.place is not None else []
+            self._write(replace(catalog, place=place, held=catalog.held | {feed.key for feed in held}))
+        return held
+
+    def release(self, feed: Feed) -> None:
+        """Somebody who knows says that this copy of `feed` is the newest and the only one: it may be written again."""
+        with self._locked():
+            catalog = self.catalog()
+            self._write(replace(catalog, held=catalog.held - {feed.key}))
+
+    # --- opening -----------------------------------------------------------------------------------------------------
 
     async def open(
         self,
@@ -114,19 +163,67 @@ class FeedStore:
         metrics: StorageMetrics | None = None,
     ) -> Hypercore:
         """Open a feed, to append with `write`. An encryption key that was given at its creation is remembered."""
-        folder = self._folder(feed)
         pair = None
         if write:
             primary = read_secret(self._directory / _PRIMARY)
             if primary is None:
                 raise ConfigError(str(self._directory / _PRIMARY), "missing; feeds here can be read but not written")
-            pair = named_key_pair(primary, feed.name)
+            pair = named_key_pair(primary, feed.signing_name)
         if feed.encrypted and encryption_key is None:
-            encryption_key = read_secret(folder / _ENCRYPTION)
-        return await Hypercore.open(folder, key=feed.key, key_pair=pair, encryption_key=encryption_key, metrics=metrics)
+            encryption_key = self.encryption_key(feed)
+        return await Hypercore.open(
+            self.folder(feed), key=feed.key, key_pair=pair, encryption_key=encryption_key, metrics=metrics
+        )
 
-    def _folder(self, feed: Feed) -> Path:
+    def encryption_key(self, feed: Feed) -> bytes | None:
+        """The key that was given when the feed was made; None where there is none here."""
+        return read_secret(self.folder(feed) / _ENCRYPTION)
+
+    def folder(self, feed: Feed) -> Path:
+        """Where the core lies."""
         return self._directory / "feeds" / discovery_key(feed.key).hex()
+
+    # --- within ------------------------------------------------------------------------------------------------------
+
+    async def _make(
+        self,
+        feed: Feed,
+        pair: KeyPair | None,
+        manifest: Manifest | None,
+        encryption_key: bytes | None,
+        register: Callable[[Catalog], Catalog],
+    ) -> None:
+        """Create the core's folder complete, then its name: what an interruption leaves behind is found by nobody."""
+        catalog = register(self.catalog())  # refuses before anything is written
+        temporary = self._directory / "feeds" / f".{(feed.name or feed.key.hex()).replace('/', '~')}.new"
+        with _reporting(f"creating feed {feed.name} in {self._directory}"):
+            if temporary.exists():
+                shutil.rmtree(temporary)  # what an interrupted creation left behind
+        core = await Hypercore.open(
+            temporary,
+            create=True,
+            key=feed.key,
+            key_pair=pair,
+            manifest=manifest,
+            compat=pair is not None and manifest is None,
+            encryption_key=encryption_key,
+        )
+        await core.close()
+        if encryption_key is not None:
+            write_secret(temporary / _ENCRYPTION, encryption_key)
+        with _reporting(f"creating feed {feed.name} in {self._directory}"):
+            folder = self.folder(feed)
+            if folder.exists():
+                shutil.rmtree(folder)  # complete, but its name was never told to anybody: it has no blocks
+            temporary.rename(folder)
+            sync_directory(folder.parent)
+            if catalog.place is None:
+                catalog = replace(catalog, place=fingerprint(self._directory / _PRIMARY))
+            self._write(catalog)
+
+    def _write(self, catalog: Catalog) -> None:
+        with _reporting(f"writing {self._directory / _REGISTRY}"):
+            replace_file(self._directory / _REGISTRY, format_catalog(catalog))
 
     def _primary_key(self) -> bytes:
         path = self._directory / _PRIMARY
@@ -147,27 +244,6 @@ class FeedStore:
             yield
         finally:
             disk.unlock()
-
-
-def _is_key(text: str) -> bool:
-    return len(text) == 2 * HASH_BYTES and all(digit in "0123456789abcdefABCDEF" for digit in text)
-
-
-def _parse(text: str) -> list[Feed]:
-    registry = json.loads(text)
-    if registry["version"] != _VERSION or set(registry) != {"version", "feeds"}:
-        raise ValueError("unknown version or fields")
-    feeds = []
-    for name, entry in registry["feeds"].items():
-        if set(entry) != {"key", "encrypted"} or type(entry["encrypted"]) is not bool or not _NAME.fullmatch(name):
-            raise ValueError(f"feed {name!r}")
-        feeds.append(Feed(name, parse_key(entry["key"], what=name), entry["encrypted"]))
-    return sorted(feeds, key=lambda feed: feed.name)
-
-
-def _format(feeds: list[Feed]) -> bytes:
-    entries = {feed.name: {"key": feed.key.hex(), "encrypted": feed.encrypted} for feed in feeds}
-    return json.dumps({"version": _VERSION, "feeds": entries}, indent=1, sort_keys=True).encode() + b"\n"
 
 
 @contextmanager

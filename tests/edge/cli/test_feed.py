@@ -27,7 +27,7 @@ def feed(*words: str | Path, lines: bytes = b"") -> subprocess.CompletedProcess[
 
 
 def log_of(store: Path, name: str) -> Path:
-    (segment,) = (FeedStore(store)._folder(FeedStore(store).find(name)) / "log").glob("*.seg")
+    (segment,) = (FeedStore(store).folder(FeedStore(store).find(name)) / "log").glob("*.seg")
     return segment
 
 
@@ -165,7 +165,7 @@ def test_verify_names_the_first_bad_block(tmp_path: Path) -> None:
         ("cat", "absent"),
         ("append", "absent"),
         ("verify", HEX),
-        ("create", "a/b"),
+        ("create", "a//b"),
         ("cat", "p", "--start", "1"),
         ("cat", "p", "--end", "1"),
         ("cat", "p", "--encryption-key", HEX),
