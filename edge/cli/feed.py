@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge.cli.lines import Input, Lines
+from edge.cli.progress import Progress
 from edge.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -166,12 +167,11 @@ async def _verify(options: argparse.Namespace, store: "FeedStore") -> int:
     try:
         core = await store.open(feed)
         try:
-            blocks = await core.verify(_progress if sys.stderr.isatty() else None)
+            with Progress("verifying", unit="records") as progress:
+                blocks = await core.verify(progress.update)
             report = {"blocks": blocks, "fork": core.fork, "signed": core.signed.length if core.signed else 0}
         finally:
             await core.close()
-            if sys.stderr.isatty():
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
     except StorageError as error:
         if options.json:
             bad = getattr(error, "index", None)
@@ -184,10 +184,6 @@ async def _verify(options: argparse.Namespace, store: "FeedStore") -> int:
     tail = f"; the newest {behind} have no signature on disk yet" if behind else ""
     print(f"{feed.name}: {blocks} blocks good, fork {report['fork']}, signed to {report['signed']}{tail}")
     return 0
-
-
-def _progress(done: int, total: int) -> None:
-    print(f"\rverifying record {done:,} of {total:,}", end="", file=sys.stderr, flush=True)
 
 
 async def _list(options: argparse.Namespace, store: "FeedStore") -> int:
