@@ -51,12 +51,62 @@ PRICE_MINOR_MAX: Final = 100_000_000  # one million currency units at two decima
 POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # a policy file; two layers of 256 and golden vectors take about 0.4 MB
 COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
 
+# --- peers on the network --------------------------------------------------------------------------------------------
+FRAME_BYTES_MAX: Final = 8 * 1024 * 1024 + BLOCK_BYTES_MAX + 64 * 1024  # a stock batch closes once it reaches 8 MiB
+BATCH_BYTES: Final = 256 * 1024  # where we close ours: large enough for the cipher, small enough to answer in between
+BATCH_ITEMS_MAX: Final = 131_072  # of one batch; decoding them holds the loop for some tens of ms
+BATCH_RUN_ITEMS_MAX: Final = 4096  # handed over at once, so that tiny messages cannot fill the memory: 0.5 MB
+CHANNELS_MAX: Final = 8192  # of one connection, either side's; FEEDS_MAX cores and a metadata channel each
+OPEN_REQUESTS_MAX: Final = 256  # channels a peer asked for and we have not answered; beyond it: rejected
+CHANNEL_NAME_BYTES_MAX: Final = 256  # protocol, and id, of a channel
+CHANNEL_HANDSHAKE_BYTES_MAX: Final = 64 * 1024  # the open message's own payload
+UNPAIRED_BYTES_MAX: Final = 256 * 1024  # messages of channels not answered yet; stock peers pause beyond 32 KiB
+UNPAIRED_MESSAGE_COST: Final = 128  # bookkeeping of one such message, counted with its bytes
+STRIKES_MAX: Final = 64  # invalid messages before a peer is dropped and banned; one can be a race
+FAULTS_MAX: Final = 32  # broken handshakes or framings within BAN_S before an address is banned; a port scan makes some
+BAN_S: Final = 600.0  # how long a ban lasts, and how long a fault is remembered
+BANS_MAX: Final = 4096  # keys and addresses remembered; the oldest is forgotten first
+CONNECTIONS_MAX: Final = 256  # of one listener
+CONNECTIONS_PER_ADDRESS_MAX: Final = 32  # a chain's shops may share one address behind a gateway
+HALF_OPEN_MAX: Final = 32  # connections without a finished handshake; each costs three scalar multiplications
+HANDSHAKE_TIMEOUT_S: Final = 10.0  # from the first byte possible to the peer's header
+KEEPALIVE_S: Final = 5.0  # of write idleness; the stock peers' figure
+IDLE_TIMEOUT_S: Final = 6 * KEEPALIVE_S  # without one byte from the peer
+FRAME_TIMEOUT_S: Final = 30.0  # to complete a frame once begun ...
+FRAME_RATE_MIN: Final = 16 * 1024  # ... and a second more for so many bytes of it
+PARTIAL_BYTES_MAX: Final = 4 * FRAME_BYTES_MAX  # unfinished frames of all of a listener's connections together
+WRITE_HIGH_BYTES: Final = 1024 * 1024  # waiting to be sent: above it a connection is congested ...
+WRITE_LOW_BYTES: Final = 256 * 1024  # ... until it falls below this
+WRITE_BYTES_MAX: Final = 4 * FRAME_BYTES_MAX  # a peer that lets so much pile up does not read: dropped
+STALL_TIMEOUT_S: Final = 60.0  # congested for so long without a byte leaving
+CLOSE_TIMEOUT_S: Final = 5.0  # for what is still to be sent when a connection is closed
+
+# --- drives of files --------------------------------------------------------------------------------------------------
+BLOB_BLOCK_BYTES: Final = 64 * 1024  # one block of a blob, as stock peers cut them; fewer would be costlier to prove
+BLOB_APPEND_BLOCKS: Final = 16  # blocks of a blob that are written together: 1 MB of memory, one sync
+BLOB_READ_AHEAD_BLOCKS: Final = (
+    16  # blocks requested at once of a blob read from peers: 1 MB, 16 MB if they are hostile
+)
+BLOB_MAP_BLOCKS_MAX: Final = 64  # blocks that list the blocks of a deduplicated blob; stock peers allow as many
+BLOB_BYTES_AT_ONCE_MAX: Final = 64 * 1024 * 1024  # of a blob returned in one piece; larger ones are read as a stream
+PATH_BYTES_MAX: Final = 4096  # a file's path in a drive; Linux allows no more either
+PATH_PART_BYTES_MAX: Final = 255  # one name in a path that becomes a file
+DRIVE_ENTRY_BYTES_MAX: Final = 64 * 1024  # what the database says of one file; 150 bytes without metadata
+DRIVE_METADATA_DEPTH_MAX: Final = 32  # nesting of the JSON of an entry
+DRIVE_FILES_MAX: Final = 100_000  # files that are mirrored into a folder; their names are held meanwhile, 20 MB
+SYMLINKS_FOLLOWED_MAX: Final = 16  # one after the other, as stock peers follow them
+
 # --- health ----------------------------------------------------------------------------------------------------------
 METRIC_SERIES_MAX: Final = 400  # of one box; a chain's Prometheus holds ten thousand boxes
 METRIC_BUCKETS_MAX: Final = 10  # of one histogram, +Inf apart
 HEALTH_CHECKS_MAX: Final = 32  # named checks; each is a metric series and a line of `pomona status`
 
 assert GROUP_BYTES_MAX <= SEGMENT_BYTES
+assert BLOB_APPEND_BLOCKS * (BLOB_BLOCK_BYTES + 64) <= GROUP_BYTES_MAX - RECORD_BYTES_MAX + BLOCK_BYTES_MAX
+assert DRIVE_ENTRY_BYTES_MAX + PATH_BYTES_MAX <= BLOCK_BYTES_MAX // 2
 assert RECORD_BYTES_MAX <= GROUP_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX
 assert RECEIPT_BYTES_MAX <= BLOCK_BYTES_MAX
 assert INTAKE_QUEUE_MAX <= COMMIT_QUEUE_RECORDS_MAX
+assert BLOCK_BYTES_MAX + BATCH_BYTES < FRAME_BYTES_MAX < 2**24 - 17
+assert BATCH_BYTES <= WRITE_LOW_BYTES < WRITE_HIGH_BYTES < WRITE_BYTES_MAX
+assert KEEPALIVE_S < IDLE_TIMEOUT_S

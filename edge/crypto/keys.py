@@ -9,14 +9,16 @@ import os
 import secrets
 import stat
 from dataclasses import dataclass, field
+from hashlib import sha512
 from pathlib import Path
 from typing import Final
 
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.bindings import crypto_scalarmult_ed25519, crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
+from nacl.exceptions import RuntimeError as LibsodiumError
 
 from edge.atomic import sync_directory
-from edge.errors import ConfigError, LocalError, StorageError, StorageFault
+from edge.errors import ConfigError, LocalError, SignatureError, StorageError, StorageFault
 
 SEED_BYTES: Final = 32
 PUBLIC_KEY_BYTES: Final = 32
@@ -46,6 +48,23 @@ class KeyPair:
     def sign(self, message: bytes) -> bytes:
         """The detached signature of `message`, 64 bytes."""
         return bytes(crypto_sign(message, self._secret_key)[:SIGNATURE_BYTES])
+
+    def agree(self, remote_public_key: bytes) -> bytes:
+        """The 32-byte secret shared with the owner of `remote_public_key`: Diffie-Hellman on the signing curve.
+
+        Both sides' keys are Ed25519 points; nothing is mapped to X25519 (npm: noise-curve-ed). Raises `SignatureError`
+        for bytes that are no point of the main subgroup: an off-curve, non-canonical or low-order key gives the same
+        secret whoever holds the other half.
+        """
+        if len(remote_public_key) != PUBLIC_KEY_BYTES:
+            raise SignatureError(
+                f"a public key has {PUBLIC_KEY_BYTES} bytes, not {len(remote_public_key)}", reason="key"
+            )
+        scalar = sha512(self._secret_key[:SEED_BYTES]).digest()[:32]  # clamped by libsodium, as for signing
+        try:
+            return crypto_scalarmult_ed25519(scalar, remote_public_key)
+        except LibsodiumError:
+            raise SignatureError("a public key is no point of the curve's main subgroup", reason="key") from None
 
 
 def signature_valid(public_key: bytes, message: bytes, signature: bytes) -> bool:
