@@ -6,6 +6,7 @@
     │   ├── SignatureError    a signature or proof does not verify
     │   └── RecordInvalid     a record's content is out of its documented range
     ├── StorageError      the disk: full, failing, corrupt, or in use by another process
+    ├── BlockMissing      a block of a log is not held here; a peer may have it
     └── ConfigError       a flag, a configuration key or an item file; names the path of the offending key
 
 Errors are raised as deep as the cause is known and are turned into one line on stderr by `edge.__main__` alone.
@@ -65,6 +66,14 @@ class StorageError(PomonaError):
     def heals_by_itself(self) -> bool:
         """Whether retrying later can succeed without a person acting."""
         return self.fault in (StorageFault.FULL, StorageFault.IO)
+
+
+class BlockMissing(PomonaError):
+    """Block `index` is below the length of its log, but it is not held here: never downloaded, or cleared."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"block {index} is not held here")
+        self.index = index
 
 
 class ConfigError(PomonaError):
