@@ -96,13 +96,20 @@ DRIVE_METADATA_DEPTH_MAX: Final = 32  # nesting of the JSON of an entry
 DRIVE_FILES_MAX: Final = 100_000  # files that are mirrored into a folder; their names are held meanwhile, 20 MB
 SYMLINKS_FOLLOWED_MAX: Final = 16  # one after the other, as stock peers follow them
 
+# --- proofs ----------------------------------------------------------------------------------------------------------
+PROOF_NODES_MAX: Final = 128  # of one kind in one proof; 52 roots and 52 siblings are the most that 2^53 blocks need
+
+# --- trees of keys ---------------------------------------------------------------------------------------------------
+TREE_DEPTH_MAX: Final = 32  # nodes from root to leaf; five children each hold more keys than a log has blocks
+TREE_CACHE_BYTES_MAX: Final = 16 * 1024 * 1024  # decoded nodes, keys and blocks of one Hyperbee; 100,000 short keys
+
 # --- health ----------------------------------------------------------------------------------------------------------
 METRIC_SERIES_MAX: Final = 400  # of one box; a chain's Prometheus holds ten thousand boxes
 METRIC_BUCKETS_MAX: Final = 10  # of one histogram, +Inf apart
 HEALTH_CHECKS_MAX: Final = 32  # named checks; each is a metric series and a line of `pomona status`
 
 assert GROUP_BYTES_MAX <= SEGMENT_BYTES
-assert BLOB_APPEND_BLOCKS * (BLOB_BLOCK_BYTES + 64) <= GROUP_BYTES_MAX - RECORD_BYTES_MAX + BLOCK_BYTES_MAX
+assert BLOB_APPEND_BLOCKS * BLOB_BLOCK_BYTES <= GROUP_BYTES_MAX // 2
 assert DRIVE_ENTRY_BYTES_MAX + PATH_BYTES_MAX <= BLOCK_BYTES_MAX // 2
 assert RECORD_BYTES_MAX <= GROUP_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX
 assert RECEIPT_BYTES_MAX <= BLOCK_BYTES_MAX

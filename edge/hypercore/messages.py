@@ -1,0 +1,468 @@
+"""The messages of the protocol `hypercore/alpha`: what two peers say about one core. Pure: values to bytes and back.
+
+Each message is an immutable value with `encode()`; `decode_<name>` reads one. The message's type travels outside
+(`MessageType`, the order in which stock peers register them). A field that is absent is None, 0 or False.
+
+Any bytes become a message or a `RemoteError`. Bytes after the last known field and unknown flags are ignored, as stock
+peers do, so that the protocol can grow; what is read is never larger than what was received, and a proof has at most
+`PROOF_NODES_MAX` nodes of a kind. Whether a message makes sense is for whoever uses it to judge.
+
+A log that is replicated block by block passes through `Request` and `Data` twice per block. These two and their parts
+for a block are named tuples, because a frozen dataclass costs five times as much to make, and the common shapes - a
+request for a block, a block with a few nodes - are read and written inline here before the general `Reader` is asked.
+Spec: hypercore 11.37, lib/messages.js.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from edge.crypto.hashing import HASH_BYTES
+from edge.encoding.compact import Reader, array, buffer, fixed, string, uint
+from edge.errors import LocalError, RemoteError
+from edge.hypercore.manifest import Manifest
+from edge.hypercore.merkle import Node
+from edge.limits import INTEGER_MAX, PROOF_NODES_MAX
+
+_BYTE: Final = tuple(bytes((value,)) for value in range(0xFD))  # integers that take one byte, encoded
+_BLOCK, _HASH, _SEEK, _UPGRADE, _MANIFEST, _PRIORITY = 1, 2, 4, 8, 16, 32
+_NODE_BYTES_MIN: Final = HASH_BYTES + 2
+_WORD_BYTES: Final = 4
+
+
+class MessageType(IntEnum):
+    """The number of a message in its channel."""
+
+    SYNC = 0
+    REQUEST = 1
+    CANCEL = 2
+    DATA = 3
+    NO_DATA = 4
+    WANT = 5
+    UNWANT = 6
+    BITFIELD = 7
+    RANGE = 8
+    EXTENSION = 9
+
+
+# --- what opens a channel --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """Sent when a channel is opened; the capability proves that the sender knows the core's key."""
+
+    seeks: bool
+    capability: bytes
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return _BYTE[self.seeks] + fixed(self.capability, HASH_BYTES)
+
+
+def decode_handshake(payload: bytes) -> Handshake:
+    """The handshake in `payload`."""
+    reader = Reader(payload)
+    return Handshake(bool(reader.uint() & 1), reader.raw(HASH_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """What the sender's log is, and what it last heard of the receiver's length."""
+
+    fork: int
+    length: int
+    remote_length: int
+    can_upgrade: bool
+    uploading: bool
+    downloading: bool
+    has_manifest: bool
+    allow_push: bool
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        flags = (
+            self.can_upgrade
+            | self.uploading << 1
+            | self.downloading << 2
+            | self.has_manifest << 3
+            | self.allow_push << 4
+        )
+        return _BYTE[flags] + uint(self.fork) + uint(self.length) + uint(self.remote_length)
+
+
+def decode_sync(payload: bytes) -> Sync:
+    """The sync in `payload`."""
+    reader = Reader(payload)
+    flags = reader.uint()
+    fork, length, remote_length = reader.uint(), reader.uint(), reader.uint()
+    return Sync(
+        fork,
+        length,
+        remote_length,
+        bool(flags & 1),
+        bool(flags & 2),
+        bool(flags & 4),
+        bool(flags & 8),
+        bool(flags & 16),
+    )
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+class BlockRef(NamedTuple):
+    """A block by number, or in a `hash` request a tree node by index; and how many levels above it are wanted."""
+
+    index: int  # type: ignore[assignment]  # the field's word; hides tuple.index, which nobody needs here
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeekRef:
+    """A byte offset; `padding` bytes of each block do not count (the header of an encrypted block)."""
+
+    bytes: int
+    padding: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRef:
+    """The tree from `start` blocks to `start + length`."""
+
+    start: int
+    length: int
+
+
+class Request(NamedTuple):
+    """What the sender wants; answered by `Data` or `NoData` with the same id."""
+
+    id: int
+    fork: int
+    block: BlockRef | None = None
+    hash: BlockRef | None = None
+    seek: SeekRef | None = None
+    upgrade: UpgradeRef | None = None
+    manifest: bool = False
+    priority: int = 0
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        number, fork, block, node, seek, upgrade, manifest, priority = self
+        if block is not None and node is None and seek is None and upgrade is None and not manifest and not priority:
+            return b"".join((b"\x01", uint(number), uint(fork), uint(block[0]), uint(block[1])))
+        flags = _BLOCK if block else 0
+        parts = [uint(number), uint(fork)]
+        if block:
+            parts += uint(block.index), uint(block.nodes)
+        if node:
+            flags |= _HASH
+            parts += uint(node.index), uint(node.nodes)
+        if seek:
+            flags |= _SEEK
+            parts += uint(seek.bytes), uint(seek.padding)
+        if upgrade:
+            flags |= _UPGRADE
+            parts += uint(upgrade.start), uint(upgrade.length)
+        if manifest:
+            flags |= _MANIFEST
+        if priority:
+            flags |= _PRIORITY
+            parts.append(uint(priority))
+        return _BYTE[flags] + b"".join(parts)
+
+
+def decode_request(payload: bytes) -> Request:
+    """The request in `payload`."""
+    reader = Reader(payload)
+    flags = reader.uint()
+    return Request(
+        reader.uint(),
+        reader.uint(),
+        BlockRef(reader.uint(), reader.uint()) if flags & _BLOCK else None,
+        BlockRef(reader.uint(), reader.uint()) if flags & _HASH else None,
+        SeekRef(reader.uint(), reader.uint()) if flags & _SEEK else None,
+        UpgradeRef(*_stretch(reader)) if flags & _UPGRADE else None,
+        bool(flags & _MANIFEST),
+        reader.uint() if flags & _PRIORITY else 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The request `id` needs no answer any more."""
+
+    id: int
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return uint(self.id)
+
+
+def decode_cancel(payload: bytes) -> Cancel:
+    """The cancel in `payload`."""
+    return Cancel(Reader(payload).uint())
+
+
+# --- answering -------------------------------------------------------------------------------------------------------
+
+
+class BlockProof(NamedTuple):
+    """A stored block, and the nodes that tie it to one that the receiver knows."""
+
+    index: int  # type: ignore[assignment]  # as in BlockRef
+    value: bytes
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HashProof:
+    """A tree node (the first of `nodes`), and those that tie it to one that the receiver knows."""
+
+    index: int
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeekProof:
+    """The node at a byte offset (the first of `nodes`), and those that tie it to the rest of the proof."""
+
+    bytes: int
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeProof:
+    """A longer tree: nodes up to the length that was asked for, `additional` ones up to the length that was signed."""
+
+    start: int
+    length: int
+    nodes: tuple[Node, ...]
+    additional: tuple[Node, ...]
+    signature: bytes
+
+    def encode(self) -> bytes:
+        """The bytes on the wire, within a `Data`."""
+        return b"".join(
+            (
+                uint(self.start),
+                uint(self.length),
+                _nodes(self.nodes),
+                _nodes(self.additional),
+                buffer(self.signature),
+            )
+        )
+
+
+class Data(NamedTuple):
+    """The answer to request `id`; id 0 for what nobody asked for."""
+
+    id: int
+    fork: int
+    block: BlockProof | None = None
+    hash: HashProof | None = None
+    seek: SeekProof | None = None
+    upgrade: UpgradeProof | None = None
+    manifest: Manifest | None = None
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        number, fork, block, node, seek, upgrade, manifest = self
+        flags = 0
+        parts = [uint(number), uint(fork)]
+        if block is not None:
+            flags |= _BLOCK
+            value = block.value
+            parts += uint(block[0]), uint(len(value)), value, _nodes(block.nodes)
+        if node is not None:
+            flags |= _HASH
+            parts += uint(node.index), _nodes(node.nodes)
+        if seek is not None:
+            flags |= _SEEK
+            parts += uint(seek.bytes), _nodes(seek.nodes)
+        if upgrade is not None:
+            flags |= _UPGRADE
+            parts.append(upgrade.encode())
+        if manifest is not None:
+            flags |= _MANIFEST
+            parts.append(manifest.encode())
+        return _BYTE[flags] + b"".join(parts)
+
+
+def decode_data(payload: bytes) -> Data:
+    """The data in `payload`."""
+    reader = Reader(payload)
+    flags = reader.uint()
+    return Data(
+        reader.uint(),
+        reader.uint(),
+        BlockProof(reader.uint(), reader.buffer(), _read_nodes(reader)) if flags & _BLOCK else None,
+        HashProof(reader.uint(), _read_nodes(reader)) if flags & _HASH else None,
+        SeekProof(reader.uint(), _read_nodes(reader)) if flags & _SEEK else None,
+        read_upgrade(reader) if flags & _UPGRADE else None,
+        Manifest.decode(reader.rest()) if flags & _MANIFEST else None,
+    )
+
+
+def read_upgrade(reader: Reader) -> UpgradeProof:
+    """The upgrade that stands next in a message."""
+    start, length = _stretch(reader)
+    return UpgradeProof(start, length, _read_nodes(reader), _read_nodes(reader), reader.buffer())
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """Request `id` is not answered: `NOT_AVAILABLE`, `INVALID_REQUEST`, or 0 where the sender gives no reason."""
+
+    id: int
+    reason: int
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return uint(self.id) + (b"\x01" + uint(self.reason) if self.reason else b"\x00")
+
+
+NOT_AVAILABLE: Final = 1
+INVALID_REQUEST: Final = 2
+
+
+def decode_no_data(payload: bytes) -> NoData:
+    """The no-data in `payload`."""
+    reader = Reader(payload)
+    number = reader.uint()
+    flags = reader.uint() if reader.left else 0
+    return NoData(number, reader.uint() if flags & 1 else 0)
+
+
+# --- who holds what --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """The sender wants to know which blocks of a stretch the receiver holds; with `any`, some that it holds."""
+
+    start: int
+    length: int
+    any: bool = False
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return uint(self.start) + uint(self.length) + (b"\x01" if self.any else b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Unwant:
+    """Takes a `Want` back."""
+
+    start: int
+    length: int
+    any: bool = False
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return uint(self.start) + uint(self.length) + (b"\x01" if self.any else b"")
+
+
+def decode_want(payload: bytes) -> Want:
+    """The want in `payload`."""
+    return Want(*_read_want(payload))
+
+
+def decode_unwant(payload: bytes) -> Unwant:
+    """The unwant in `payload`."""
+    return Unwant(*_read_want(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Bitfield:
+    """Which blocks the sender holds from `start` on: 32-bit words, little endian, lowest bit first."""
+
+    start: int
+    words: bytes
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        count, rest = divmod(len(self.words), _WORD_BYTES)
+        if rest:
+            raise LocalError(f"a bitfield of {len(self.words)} bytes is no whole number of words")
+        return uint(self.start) + uint(count) + self.words
+
+
+def decode_bitfield(payload: bytes) -> Bitfield:
+    """The bitfield in `payload`."""
+    reader = Reader(payload)
+    start = reader.uint()
+    words = reader.raw(reader.uint() * _WORD_BYTES)
+    if start + 8 * len(words) > INTEGER_MAX:
+        raise RemoteError("a bitfield reaches past 2^53-1", reason="range")
+    return Bitfield(start, words)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The sender holds, or with `drop` no longer holds, `length` blocks from `start` on."""
+
+    drop: bool
+    start: int
+    length: int
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        if self.length == 1:
+            return _BYTE[self.drop | 2] + uint(self.start)
+        return _BYTE[self.drop] + uint(self.start) + uint(self.length)
+
+
+def decode_range(payload: bytes) -> Range:
+    """The range in `payload`."""
+    reader = Reader(payload)
+    flags = reader.uint()
+    if flags & 2:
+        return Range(bool(flags & 1), reader.uint(), 1)
+    return Range(bool(flags & 1), *_stretch(reader))
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """Bytes for a named extension of the protocol; an empty name repeats the one before in this direction."""
+
+    name: str
+    payload: bytes
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return string(self.name) + self.payload
+
+
+def decode_extension(payload: bytes) -> Extension:
+    """The extension message in `payload`."""
+    reader = Reader(payload)
+    return Extension(reader.string(), reader.rest())
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _nodes(nodes: tuple[Node, ...]) -> bytes:
+    return array(uint(index) + uint(size) + digest for index, size, digest in nodes)
+
+
+def _read_nodes(reader: Reader) -> tuple[Node, ...]:
+    return tuple(reader.array(_read_node, items_max=PROOF_NODES_MAX, item_bytes_min=_NODE_BYTES_MIN))
+
+
+def _read_node(reader: Reader) -> Node:
+    return Node(reader.uint(), reader.uint(), reader.raw(HASH_BYTES))
+
+
+def _stretch(reader: Reader) -> tuple[int, int]:
+    start, length = reader.uint(), reader.uint()
+    if start + length > INTEGER_MAX:
+        raise RemoteError(f"{length} blocks from {start} on end past 2^53-1", reason="range")
+    return start, length
+
+
+def _read_want(payload: bytes) -> tuple[int, int, bool]:
+    reader = Reader(payload)
+    start, length = _stretch(reader)
+    return start, length, bool(reader.left and reader.uint() & 1)
