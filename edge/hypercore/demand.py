@@ -15,7 +15,7 @@ Invariants
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from edge.limits import INTEGER_MAX
 
@@ -166,11 +166,10 @@ class Demand:
         waiting += [download.done for download in self._downloads]
         self._blocks, self._downloads, self._seeks = {}, {}, []
         upgrades, self._upgrades = self._upgrades, []
-        future: asyncio.Future[None] | asyncio.Future[bool]
-        for future in (*waiting, *upgrades):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever awaits it still gets it; a download that nobody awaits is no accident
+        for future in waiting:
+            _fail(future, error)
+        for upgrade in upgrades:
+            _fail(upgrade, error)
 
     # --- what the replicator reads -----------------------------------------------------------------------------------
 
@@ -241,3 +240,9 @@ class Demand:
     def _notify(self) -> None:
         if self.listener is not None:
             self.listener()
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # whoever awaits it still gets it; a download that nobody awaits is no accident
