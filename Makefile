@@ -50,10 +50,19 @@ test: $(VENV)/.dev  ## the whole test suite but the soak and Node interop
 	@command -v mosquitto >/dev/null 2>&1 || test -x /usr/sbin/mosquitto || echo "mosquitto is not installed: its tests will say that they were skipped (Debian: apt install mosquitto)"
 	@$(BIN)/pytest -n $(WORKERS) -m 'not soak and not interop'
 
-interop: $(VENV)/.dev  ## compare with stock Node peers (Node 20; pinned npm packages)
+# Installed anew only when a lock file changed.
+tests/interop/node_modules/.package-lock.json: tests/interop/package-lock.json
 	@command -v npm >/dev/null 2>&1 || { echo "Node 20 with npm is needed (Debian: apt install nodejs npm)" >&2; exit 1; }
-	@cd tests/interop && npm ci --no-audit --no-fund --silent
-	@$(BIN)/pytest -m interop tests/interop
+	@cd tests/interop && npm ci --no-audit --no-fund --silent && touch node_modules/.package-lock.json
+
+tests/interop/oldest/node_modules/.package-lock.json: tests/interop/oldest/package-lock.json
+	@command -v npm >/dev/null 2>&1 || { echo "Node 20 with npm is needed (Debian: apt install nodejs npm)" >&2; exit 1; }
+	@cd tests/interop/oldest && npm ci --no-audit --no-fund --silent && touch node_modules/.package-lock.json
+
+STOCK := tests/interop/node_modules/.package-lock.json tests/interop/oldest/node_modules/.package-lock.json
+
+interop: $(VENV)/.dev $(STOCK)  ## compare with stock Node peers (Node 20; pinned npm packages); LONG=1 for the long cases
+	@$(BIN)/pytest -m 'interop$(if $(LONG),, and not soak)' $(if $(LONG),--timeout 1800) tests/interop
 
 bench: $(VENV)/.dev  ## measure against the peers in the same run; writes build/bench.json (15 minutes at most)
 	@$(BIN)/python tests/benchmarks/run.py --out build/bench.json
@@ -62,7 +71,7 @@ bench-full: $(VENV)/.dev  ## the same, and the learning benchmarks (Pendulum, si
 	@$(BIN)/python tests/benchmarks/run.py --full --out build/bench.json
 
 soak: $(VENV)/.dev  ## the millions: crash states, policy outputs, kills (tens of minutes)
-	@$(BIN)/pytest -n $(WORKERS) -m soak --timeout 3600
+	@$(BIN)/pytest -n $(WORKERS) -m 'soak and not interop' --timeout 3600
 	@for script in tests/sim/soak_guard.py tests/sim/storage/soak_crash.py tests/system/soak_kills.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
