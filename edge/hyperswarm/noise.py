@@ -245,7 +245,8 @@ class HandshakeState:
 
     def _agree(self, token: Token) -> bytes:
         # A token's letters name the initiator's key, then the responder's.
-        ours, theirs = token.value if self._initiator else reversed(token.value)
+        first, second = token.value[0], token.value[1]
+        ours, theirs = (first, second) if self._initiator else (second, first)
         remote = self._remote_s if theirs == "s" else self._remote_e
         if remote is None:
             raise LocalError(f"pattern {self._pattern.name} uses a key before it is sent")
