@@ -99,6 +99,37 @@ SYMLINKS_FOLLOWED_MAX: Final = 16  # one after the other, as stock peers follow 
 # --- proofs ----------------------------------------------------------------------------------------------------------
 PROOF_NODES_MAX: Final = 128  # of one kind in one proof; 52 roots and 52 siblings are the most that 2^53 blocks need
 
+# --- replication -----------------------------------------------------------------------------------------------------
+REQUESTS_IN_FLIGHT_MAX: Final = 512  # asked of one peer for one core; stock peers accept as many
+REQUESTS_IN_FLIGHT_START: Final = 64  # until a peer has shown that it answers
+REQUEST_BATCH: Final = 64  # requests that are sent together, so that answers come together too
+REQUEST_BYTES_IN_FLIGHT_MAX: Final = 4 * 1024 * 1024  # of one peer, by the average size of the blocks it sent so far
+REQUEST_TIMEOUT_MIN_S: Final = 4.0  # silence of a peer that owes answers, before others are asked ...
+REQUEST_TIMEOUT_MAX_S: Final = 30.0  # ... more on links with a long round trip
+HOTSWAP_AFTER_S: Final = 1.0  # requests that wait for longer are taken over by a peer that has nothing to do
+HOTSWAP_REQUESTS_MAX: Final = 64  # at once
+PEER_BACKOFF_S: Final = 2.0  # a peer that did not deliver is not asked for so long; doubled each time ...
+PEER_BACKOFF_MAX_S: Final = 120.0  # ... up to here
+REFUSALS_MAX: Final = 32  # requests that a peer answers with "not available" before it is left alone for a while
+STASH_REPLIES_MAX: Final = (
+    512  # of one peer: blocks whose proof leads to a node that an earlier answer still brings ...
+)
+STASH_BYTES_MAX: Final = 8 * 1024 * 1024  # ... and their bytes
+BACKLOG_BYTES_MAX: Final = 4 * 1024 * 1024  # of a core, accepted and not yet durable; beyond it nothing is requested
+REQUESTS_QUEUED_MAX: Final = 1024  # of one peer, while it does not read our answers; twice what it can have in flight
+WANTS_MAX: Final = 512  # stretches that a peer wants to hear about; beyond it, it hears about all blocks
+WANTS_PER_S_MAX: Final = 64  # answered with bitfields; each costs up to 64 messages of 4 KiB
+WANT_BLOCKS: Final = 2**21  # one want of ours, as stock peers ask
+BITFIELD_BITS_MAX: Final = 32_768  # of one message that we send, a page of the stock peers ...
+BITFIELD_BYTES_MAX: Final = 256 * 1024  # ... and of one that we take: a whole want
+REMOTE_EDGES_MAX: Final = 65_536  # starts and ends of stretches that one peer holds of one core; 3 MB at most
+PEERS_PER_CORE_MAX: Final = 256
+CORES_PER_SESSION_MAX: Final = 1024  # open at once over one connection
+UNKNOWN_CORES_MAX: Final = 1024  # that a peer may ask for, and we do not have, before it is taken for a scanner
+REOPENINGS_MAX: Final = 16  # of one core's channel in a row without a block coming of it
+LAST_BLOCKS: Final = 256  # at the end of a log, that are announced even to peers that did not ask for them
+PROMISES_MAX: Final = 8192  # tree nodes that answers under way will bring, before known ones are weeded out
+
 # --- trees of keys ---------------------------------------------------------------------------------------------------
 TREE_DEPTH_MAX: Final = 32  # nodes from root to leaf; five children each hold more keys than a log has blocks
 TREE_CACHE_BYTES_MAX: Final = 16 * 1024 * 1024  # decoded nodes, keys and blocks of one Hyperbee; 100,000 short keys
@@ -117,3 +148,5 @@ assert INTAKE_QUEUE_MAX <= COMMIT_QUEUE_RECORDS_MAX
 assert BLOCK_BYTES_MAX + BATCH_BYTES < FRAME_BYTES_MAX < 2**24 - 17
 assert BATCH_BYTES <= WRITE_LOW_BYTES < WRITE_HIGH_BYTES < WRITE_BYTES_MAX
 assert KEEPALIVE_S < IDLE_TIMEOUT_S
+assert 2 * REQUESTS_IN_FLIGHT_MAX <= REQUESTS_QUEUED_MAX
+assert BITFIELD_BYTES_MAX * 8 >= WANT_BLOCKS
