@@ -98,6 +98,8 @@ SYMLINKS_FOLLOWED_MAX: Final = 16  # one after the other, as stock peers follow 
 
 # --- proofs ----------------------------------------------------------------------------------------------------------
 PROOF_NODES_MAX: Final = 128  # of one kind in one proof; 52 roots and 52 siblings are the most that 2^53 blocks need
+PATCH_NODES_MAX: Final = 64  # in one signature, where signers signed different lengths; fits SIGNATURE_BYTES_MAX
+CONFLICT_BYTES_MAX: Final = 128 * 1024  # two upgrades, two signatures and a manifest, each at its own bound
 
 # --- replication -----------------------------------------------------------------------------------------------------
 REQUESTS_IN_FLIGHT_MAX: Final = 512  # asked of one peer for one core; stock peers accept as many

@@ -22,7 +22,7 @@ from edge.encoding.compact import Reader, array, buffer, fixed, string, uint
 from edge.errors import LocalError, RemoteError
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Node
-from edge.limits import INTEGER_MAX, PROOF_NODES_MAX
+from edge.limits import INTEGER_MAX, PROOF_NODES_MAX, SIGNATURE_BYTES_MAX
 
 _BYTE: Final = tuple(bytes((value,)) for value in range(0xFD))  # integers that take one byte, encoded
 _BLOCK, _HASH, _SEEK, _UPGRADE, _MANIFEST, _PRIORITY = 1, 2, 4, 8, 16, 32
@@ -307,7 +307,10 @@ def decode_data(payload: bytes) -> Data:
 def read_upgrade(reader: Reader) -> UpgradeProof:
     """The upgrade that stands next in a message."""
     start, length = _stretch(reader)
-    return UpgradeProof(start, length, _read_nodes(reader), _read_nodes(reader), reader.buffer())
+    nodes, additional, signature = _read_nodes(reader), _read_nodes(reader), reader.buffer()
+    if len(signature) > SIGNATURE_BYTES_MAX:
+        raise RemoteError(f"a signature of {len(signature)} bytes; at most {SIGNATURE_BYTES_MAX}", reason="too_large")
+    return UpgradeProof(start, length, nodes, additional, signature)
 
 
 @dataclass(frozen=True, slots=True)
