@@ -1,0 +1,353 @@
+"""Puts and deletes that are appended together. The tree they make is the stock one, block for block.
+
+    async with bee.batch() as batch:
+        await batch.put(b"apple", b"2.49")
+        await batch.delete(b"pear")
+        await batch.get(b"apple")          # sees the batch's own writes
+    # appended here, in one piece; after an exception nothing is
+
+Invariants: from its first write to its end a batch holds the tree's lock, so batches and single writes follow each
+other; every operation either happens as a whole or, where blocks must be fetched first, leaves no trace before it does.
+Spec: hyperbee 2.27, index.js, `Batch`.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+from edge.errors import LocalError, RemoteError, StorageError, StorageFault
+from edge.hyperbee.codec import OFFSET_BITS, Block, Header, Metadata, encode_block
+from edge.hyperbee.cursor import Cursor
+from edge.hyperbee.entries import Cas, Entry, Form
+from edge.hyperbee.node import Branch, Child, Node, Pointer, compact, grow, rebalance, take_key
+from edge.hyperbee.reader import Log, Missing, Reader
+from edge.limits import TREE_DEPTH_MAX
+
+T = TypeVar("T")
+
+
+class Writes:
+    """The tree under change: synchronous; raises `Missing` before anything has changed."""
+
+    def __init__(self, reader: Reader, *, always_duplicate: bool) -> None:
+        self._reader = reader
+        self._always_duplicate = always_duplicate
+        self._root: Branch | None = None
+        self._pending: list[tuple[bytes, bytes | None, list[Child | None]]] = []
+        self.fork = reader.refresh()
+        self.start = reader.log.length  # the first block that we will write
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def put(self, key: bytes, value: bytes | None, judge: Callable[[int, Block], bool] | None) -> bool:
+        """Write `key`; `judge` decides where it exists. Returns whether there is a new block."""
+        seq = self.start + len(self._pending)
+        root = node = self._own_root() or Branch.fresh([], [], [])
+        stack: list[Branch] = []
+        while True:
+            if node.children:
+                node.changed = True  # stays so when the put is refused: then a later one writes the node again
+            keys = node.keys
+            index = bisect_left(keys, key)
+            if index < len(keys) and keys[index] == key:
+                if not self._may_replace(node.seqs[index], value, judge):
+                    return False
+                node.replace(index, seq, key)
+                break
+            if not node.children:
+                if node.insert(seq, key):
+                    root = grow(stack, node)
+                break
+            stack.append(node)
+            node = self._child(node, index, len(stack))
+        self._append(root, key, value)
+        return True
+
+    def delete(self, key: bytes, judge: Callable[[int, Block], bool] | None) -> bool:
+        """Drop `key` if it exists and `judge` agrees. Returns whether there is a new block."""
+        node = self._own_root()
+        if node is None:
+            return False
+        stack = [node]
+        while True:
+            keys = node.keys
+            index = bisect_left(keys, key)
+            if index < len(keys) and keys[index] == key:
+                break
+            if not node.children:
+                return False
+            node = self._child(node, index, len(stack))
+            stack.append(node)
+        seq = node.seqs[index]
+        if judge is not None and not judge(seq, self.block(seq)):
+            return False
+        take_key(stack, index, self._reader.child)
+        self._append(rebalance(stack, self._reader.child), key, None)
+        return True
+
+    def find(self, key: bytes) -> tuple[int, Block] | None:
+        """The block that holds `key` now."""
+        return find(self, self.root(), key)
+
+    def root(self) -> Branch | Node | None:
+        """The root as it is now."""
+        return self._root or self._reader.root(self.start)
+
+    def child(self, pointer: Pointer) -> Node:
+        """A stored node."""
+        return self._reader.child(pointer)
+
+    def block(self, seq: int) -> Block:
+        """A block of the log, or one of ours."""
+        if seq < self.start:
+            return self._reader.block(seq)
+        key, value, _ = self._pending[seq - self.start]
+        return Block(key, value, b"")
+
+    def encode(self) -> "Encoded":
+        """The blocks to append."""
+        blocks, nodes, keys = [], [], []
+        last = len(self._pending) - 1
+        for index, (key, value, children) in enumerate(self._pending):
+            seq = self.start + index
+            if index < last:
+                compact(children, seq)
+            levels = []
+            for offset, child in enumerate(children):
+                assert child is not None
+                level = child.branch.level()
+                levels.append(level)
+                nodes.append((seq << OFFSET_BITS | offset, Node(level.seqs, child.branch.keys, level.children)))
+            blocks.append(encode_block(key, value, levels))
+            keys.append((seq, key))
+        return Encoded(blocks, nodes, keys)
+
+    # --- within ------------------------------------------------------------------------------------------------------
+
+    def _own_root(self) -> Branch | None:
+        if self._root is not None:
+            return self._root
+        stored = self._reader.root(self.start)
+        return None if stored is None else Branch.of(stored)
+
+    def _child(self, node: Branch, index: int, depth: int) -> Branch:
+        if depth >= TREE_DEPTH_MAX:
+            raise RemoteError("a tree deeper than any that is sound", reason="tree")
+        return node.child(index, self._reader.child)
+
+    def _may_replace(self, seq: int, value: bytes | None, judge: Callable[[int, Block], bool] | None) -> bool:
+        if judge is None and self._always_duplicate:
+            return True
+        block = self.block(seq)
+        if judge is not None and not judge(seq, block):
+            return False
+        return self._always_duplicate or block.value != value
+
+    def _append(self, root: Branch, key: bytes, value: bytes | None) -> None:
+        seq = self.start + len(self._pending)
+        levels: list[Child | None] = []
+        root.place(levels, seq)
+        levels[0] = Child(seq, 0, root)
+        self._pending.append((key, value, levels))
+        self._root = root
+
+
+class Encoded:
+    """What a batch appends, and what is known of it without decoding it."""
+
+    __slots__ = ("blocks", "keys", "nodes")
+
+    def __init__(self, blocks: list[bytes], nodes: list[tuple[Pointer, Node]], keys: list[tuple[int, bytes]]) -> None:
+        self.blocks = blocks
+        self.nodes = nodes
+        self.keys = keys
+
+
+def find(source: Writes | Reader, root: Node | Branch | None, key: bytes) -> tuple[int, Block] | None:
+    """The block that holds `key` under `root`. Raises `Missing`, `RemoteError`."""
+    node = root
+    child = source.child
+    for _ in range(TREE_DEPTH_MAX):
+        if node is None:
+            return None
+        keys = node.keys
+        index = bisect_left(keys, key)
+        if index < len(keys) and keys[index] == key:
+            seq = node.seqs[index]
+            return seq, source.block(seq)
+        if not node.children:
+            return None
+        below = node.children[index]
+        node = below.branch if isinstance(below, Child) else child(below)
+    raise RemoteError("a tree deeper than any that is sound", reason="tree")
+
+
+class Batch:
+    """Writes of one view of a tree, appended together by `flush`. Made by `Hyperbee.batch`."""
+
+    def __init__(
+        self, reader: Reader, form: Form, lock: asyncio.Lock, metadata: Metadata | None, *, always_duplicate: bool
+    ) -> None:
+        self._reader = reader
+        self._form = form
+        self._lock = lock
+        self._metadata = metadata
+        self._always_duplicate = always_duplicate
+        self._writes: Writes | None = None
+        self._beginning = asyncio.Lock()
+        self._ended = False
+
+    async def __aenter__(self) -> "Batch":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self._ended:
+            await self.flush()
+        else:
+            self.close()
+
+    def __len__(self) -> int:
+        """Blocks that `flush` will append."""
+        return len(self._writes) if self._writes is not None else 0
+
+    async def put(self, key: Any, value: Any, *, cas: Cas | None = None) -> bool:
+        """Let `key` have `value` (None: no value). Returns whether there is a new block.
+
+        There is none if `cas(entry, new)` says so, which is asked only where the key exists, or if the value is the
+        same and the tree was opened without `always_duplicate`.
+        """
+        form = self._form
+        data, content = form.key(key), form.value(value)
+        writes = self._writes or await self._begin()
+        judge = self._judge(cas, key, value)
+        return await self._run(writes, lambda: writes.put(data, content, judge))
+
+    async def delete(self, key: Any, *, cas: Cas | None = None) -> bool:
+        """Let `key` have no entry. Returns whether it had one, and `cas(entry, new)` agreed if it was given."""
+        data = self._form.key(key)
+        writes = self._writes or await self._begin()
+        judge = self._judge(cas, key, None)
+        return await self._run(writes, lambda: writes.delete(data, judge))
+
+    async def get(self, key: Any) -> Entry | None:
+        """The entry of `key` as the batch has it."""
+        data = self._form.key(key)
+        writes = self._seen()
+        found = await self._run(writes, lambda: writes.find(data))
+        return None if found is None else self._form.entry(*found)
+
+    async def peek(
+        self, *, gt: Any = None, gte: Any = None, lt: Any = None, lte: Any = None, reverse: bool = False
+    ) -> Entry | None:
+        """The first entry of a range."""
+        async for entry in self.range(gt=gt, gte=gte, lt=lt, lte=lte, reverse=reverse, limit=1):
+            return entry
+        return None
+
+    async def range(
+        self,
+        *,
+        gt: Any = None,
+        gte: Any = None,
+        lt: Any = None,
+        lte: Any = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[Entry]:
+        """Entries in order, as the batch has them. Nothing may be written meanwhile."""
+        writes = self._seen()
+        count = len(writes)
+        bounds = self._form.bounds(gt, gte, lt, lte)
+        root = await self._run(writes, writes.root)
+        cursor = Cursor(writes, root, bounds, reverse=reverse, limit=limit)
+        while run := await self._run(writes, cursor.run):
+            for seq, block in run:
+                yield self._form.entry(seq, block)
+                if len(writes) != count:
+                    raise LocalError("the batch was written to while it was read in order")
+
+    async def flush(self) -> None:
+        """Append what was written, in one piece, and end. Raises what `append` raises; then nothing was written."""
+        self._open()
+        self._ended = True
+        try:
+            writes = self._writes
+            if writes is not None and len(writes):
+                log = self._reader.log
+                if (log.length, log.fork) != (writes.start, writes.fork):
+                    raise LocalError("somebody else wrote to the log of a tree while a batch was open")
+                encoded = writes.encode()
+                await log.append(encoded.blocks, urgent=True)
+                if self._reader.refresh() == writes.fork:
+                    self._reader.keep(encoded.nodes, encoded.keys)
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Forget what was not flushed. Again: does nothing."""
+        self._ended = True
+        self._release()
+
+    # --- within ------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._ended:
+            raise LocalError("the batch has ended")
+
+    async def _begin(self) -> Writes:
+        """Take the lock and write the header where there is none yet."""
+        async with self._beginning:
+            self._open()
+            if self._writes is None:
+                log = self._reader.log
+                if not log.writable:
+                    raise StorageError("this tree cannot be written here", fault=StorageFault.READ_ONLY)
+                await self._lock.acquire()
+                try:
+                    await self._write_header(log)
+                    self._open()
+                    self._writes = Writes(self._reader, always_duplicate=self._always_duplicate)
+                except BaseException:
+                    self._lock.release()
+                    raise
+            return self._writes
+
+    async def _write_header(self, log: Log) -> None:
+        if not log.length:
+            await log.append([Header(metadata=self._metadata).encode()], urgent=True)
+
+    def _seen(self) -> Writes:
+        """What reads see: our writes or, before the first, the tree as it is."""
+        self._open()
+        return self._writes or Writes(self._reader, always_duplicate=True)
+
+    async def _run(self, writes: Writes, step: Callable[[], T]) -> T:
+        while True:
+            self._reader.at(writes.fork)
+            try:
+                return step()
+            except Missing as missing:
+                await self._reader.fetch(missing)
+            self._open()
+
+    def _judge(self, cas: Cas | None, key: Any, value: Any) -> Callable[[int, Block], bool] | None:
+        if cas is None:
+            return None
+        form = self._form
+
+        def judge(seq: int, block: Block) -> bool:
+            writes = self._writes
+            assert writes is not None
+            return cas(form.entry(seq, block), Entry(writes.start + len(writes), key, value))
+
+        return judge
+
+    def _release(self) -> None:
+        if self._writes is not None:
+            self._writes = None
+            self._lock.release()

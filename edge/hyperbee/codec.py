@@ -1,0 +1,263 @@
+"""Blocks of a Hyperbee: the header in block 0, then one block for each put or delete, with the tree nodes it changed.
+
+Protocol Buffers on the wire. Spec: hyperbee 2.27, schema.proto (`Header`, `Node`, `YoloIndex`).
+
+    header   1 protocol "hyperbee"   2 metadata { 1 contentFeed   2 userData }
+    node     1 index   2 key   3 value (absent: none)
+    index    1 level, repeated { 1 seqs, packed   2 children, packed pairs of seq and offset }
+
+A level is one node of the B-tree: its keys, each named by the block that holds it (`seq`), and its children, each named
+by block and position of the level there. Children are handled as one integer, a pointer: `seq << OFFSET_BITS | offset`.
+
+Invariants: any bytes give a value or `RemoteError`; what is decoded refers to blocks from 1 to the block itself alone;
+levels are decoded one at a time, and none is larger than a node may be.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from edge.errors import LocalError, RemoteError
+from edge.limits import INTEGER_MAX
+
+PROTOCOL: Final = "hyperbee"
+KEYS_MIN: Final = 4  # of every node but the root
+KEYS_MAX: Final = 8
+OFFSET_BITS: Final = 20  # a block of 1 MiB has fewer levels
+OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
+
+_BYTES: Final = 2  # wire type of everything we know
+_FIXED: Final = {1: 8, 5: 4}  # wire types of fields to skip
+_INDEX, _KEY, _VALUE = 0x0A, 0x12, 0x1A  # field number << 3 | _BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a header may say besides the protocol."""
+
+    content_feed: bytes | None = None
+    user_data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Block 0."""
+
+    protocol: str = PROTOCOL
+    metadata: Metadata | None = None
+
+    def encode(self) -> bytes:
+        """As stock peers write it."""
+        data = field(_INDEX, self.protocol.encode())
+        if self.metadata is None:
+            return data
+        inner = b""
+        if self.metadata.content_feed is not None:
+            inner += field(_INDEX, self.metadata.content_feed)
+        if self.metadata.user_data is not None:
+            inner += field(_KEY, self.metadata.user_data)
+        return data + field(_KEY, inner)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Header":
+        """Raises `RemoteError` for bytes that are no header."""
+        protocol, metadata = None, None
+        for number, value in _fields(data, 0, len(data)):
+            if number == 1:
+                try:
+                    protocol = data[slice(*value)].decode()
+                except UnicodeDecodeError as error:
+                    raise RemoteError("the header's protocol is no text") from error
+            elif number == 2:
+                found: dict[int, bytes] = {n: data[slice(*span)] for n, span in _fields(data, *value)}
+                metadata = Metadata(found.get(1), found.get(2))
+        if protocol is None:
+            raise RemoteError("the header names no protocol")
+        return cls(protocol, metadata)
+
+
+class Block(NamedTuple):
+    """A node block, its index still encoded."""
+
+    key: bytes
+    value: bytes | None
+    levels: bytes
+
+
+class Level(NamedTuple):
+    """One tree node as it is stored: where its keys are, and pointers to its children."""
+
+    seqs: list[int]
+    children: list[int]
+
+
+def encode_block(key: bytes, value: bytes | None, levels: Sequence[Level]) -> bytes:
+    """One put or delete (`value` None) and the levels that it carries."""
+    index = bytearray()
+    for seqs, children in levels:
+        packed = bytearray()
+        for seq in seqs:
+            _put_varint(packed, seq)
+        body = bytearray()
+        if packed:
+            body.append(_INDEX)
+            _put_varint(body, len(packed))
+            body += packed
+        if children:
+            packed = bytearray()
+            for pointer in children:
+                _put_varint(packed, pointer >> OFFSET_BITS)
+                _put_varint(packed, pointer & OFFSET_MASK)
+            body.append(_KEY)
+            _put_varint(body, len(packed))
+            body += packed
+        index.append(_INDEX)
+        _put_varint(index, len(body))
+        index += body
+    data = bytearray((_INDEX,))
+    _put_varint(data, len(index))
+    data += index
+    data.append(_KEY)
+    _put_varint(data, len(key))
+    data += key
+    if value is not None:
+        data.append(_VALUE)
+        _put_varint(data, len(value))
+        data += value
+    return bytes(data)
+
+
+def decode_block(data: bytes) -> Block:
+    """Raises `RemoteError` for bytes that are no node block."""
+    index = key = value = None
+    for number, span in _fields(data, 0, len(data)):
+        if number == 1:
+            index = span
+        elif number == 2:
+            key = span
+        elif number == 3:
+            value = span
+    if index is None or key is None:
+        raise RemoteError("a block without key or index")
+    return Block(data[slice(*key)], None if value is None else data[slice(*value)], data[slice(*index)])
+
+
+def decode_level(levels: bytes, offset: int, seq: int) -> Level:
+    """Level `offset` of block `seq`. Raises `RemoteError` where there is none, or it cannot be a node of that block."""
+    for number, span in _fields(levels, 0, len(levels)):
+        if number != 1:
+            continue
+        if offset:
+            offset -= 1
+            continue
+        level = _decode_level(levels, *span)
+        _check(level, seq)
+        return level
+    raise RemoteError(f"block {seq} has no such level", reason="tree")
+
+
+def holds_own_key(levels: bytes, seq: int) -> bool:
+    """Whether a block's own levels refer to its key. A block without value that does not is a delete."""
+    return any(
+        seq in _decode_level(levels, *span).seqs for number, span in _fields(levels, 0, len(levels)) if number == 1
+    )
+
+
+def field(tag: int, data: bytes) -> bytes:
+    """A field of bytes; `tag` is its number << 3 | 2."""
+    out = bytearray((tag,))
+    _put_varint(out, len(data))
+    out += data
+    return bytes(out)
+
+
+# --- within --------------------------------------------------------------------------------------------------------
+
+
+def _decode_level(data: bytes, start: int, end: int) -> Level:
+    seqs: list[int] = []
+    pairs: list[int] = []
+    for number, (first, stop) in _fields(data, start, end):
+        if number not in (1, 2):
+            continue
+        at = first
+        items, items_max = (seqs, KEYS_MAX) if number == 1 else (pairs, 2 * KEYS_MAX + 2)
+        while at < stop:
+            byte = data[at]
+            if byte < 0x80:  # half of a level are offsets, which are small
+                items.append(byte)
+                at += 1
+            else:
+                value, at = _varint(data, at, stop)
+                items.append(value)
+            if len(items) > items_max:
+                raise RemoteError("more keys or children than a node may have", reason="tree")
+    if len(pairs) & 1:
+        raise RemoteError("a child without its offset", reason="tree")
+    if max(pairs[1::2], default=0) > OFFSET_MASK:
+        raise RemoteError("a child at an offset that no block has", reason="tree")
+    return Level(seqs, [pairs[at] << OFFSET_BITS | pairs[at + 1] for at in range(0, len(pairs), 2)])
+
+
+def _check(level: Level, seq: int) -> None:
+    seqs, children = level
+    if children and len(children) != len(seqs) + 1:
+        raise RemoteError(f"a node with {len(seqs)} keys and {len(children)} children", reason="tree")
+    if seqs and (max(seqs) > seq or min(seqs) < 1):
+        raise RemoteError(f"block {seq} refers to a key outside of blocks 1 to {seq}", reason="tree")
+    if children and (max(children) >> OFFSET_BITS > seq or min(children) >> OFFSET_BITS < 1):
+        raise RemoteError(f"block {seq} refers to a child outside of blocks 1 to {seq}", reason="tree")
+
+
+def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Number and span of every field of bytes; others are skipped."""
+    while position < end:
+        tag = data[position]
+        position += 1
+        if tag >= 0x80:
+            tag, position = _varint(data, position - 1, end)
+        number, kind = tag >> 3, tag & 7
+        if kind == _BYTES:
+            if position < end and (size := data[position]) < 0x80:
+                position += 1
+            else:
+                size, position = _varint(data, position, end)
+            start, position = position, position + size
+            if position > end:
+                raise RemoteError("a field is longer than what holds it")
+            yield number, (start, position)
+        elif number in (1, 2, 3):
+            raise RemoteError(f"field {number} is not one of bytes")
+        elif kind == 0:
+            _, position = _varint(data, position, end)
+        elif kind in _FIXED:
+            position += _FIXED[kind]
+            if position > end:
+                raise RemoteError("a field is longer than what holds it")
+        else:
+            raise RemoteError(f"unknown wire type {kind}")
+
+
+def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while position < end:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value > INTEGER_MAX:
+                break
+            return value, position
+        shift += 7
+        if shift > 63:
+            break
+    raise RemoteError("an integer is cut off or too large")
+
+
+def _put_varint(out: bytearray, value: int) -> None:
+    if value < 0 or value > INTEGER_MAX:
+        raise LocalError(f"{value} cannot be a tree's integer (0..2^53-1)")
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)

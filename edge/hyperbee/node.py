@@ -1,0 +1,262 @@
+"""Nodes of the B-tree, and how they change: insert, split, remove, borrow, merge. Pure: nodes are loaded by a callable.
+
+`Node` is a stored node with its keys; it never changes. `Branch` is a node that a batch may change, and `Child` its
+place: a child list holds plain pointers until somebody descends. Which nodes are written anew, in which block and in
+which order, follows hyperbee 2.27 (index.js, `TreeNode`, `rebalance`, `Batch.toBlocks`) to the byte, so flags and
+places here stand for theirs one by one.
+
+Invariants of a sound tree: keys ascend; every node but the root has KEYS_MIN to KEYS_MAX keys; a node has no children,
+or one more than keys.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from edge.errors import LocalError, RemoteError
+from edge.hyperbee.codec import KEYS_MAX, KEYS_MIN, OFFSET_BITS, OFFSET_MASK, Level
+from edge.limits import TREE_DEPTH_MAX
+
+Pointer: TypeAlias = int
+
+
+class Node:
+    """A stored node: keys, the blocks that hold them, pointers to its children."""
+
+    __slots__ = ("children", "keys", "seqs")
+
+    def __init__(self, seqs: Sequence[int], keys: Sequence[bytes], children: Sequence[Pointer]) -> None:
+        self.seqs = seqs
+        self.keys = keys
+        self.children = children
+
+
+Load = Callable[[Pointer], Node]
+"""Gives a stored node, or raises `Missing` before anything has changed."""
+
+
+class Branch:
+    """A node in a batch's hands. `changed`: to be written with the next block. `pending`: this batch has placed it."""
+
+    __slots__ = ("changed", "children", "keys", "pending", "seqs")
+
+    def __init__(self, seqs: list[int], keys: list[bytes], children: "list[Pointer | Child]") -> None:
+        self.seqs = seqs
+        self.keys = keys
+        self.children = children
+        self.changed = False
+        self.pending = False
+
+    @classmethod
+    def fresh(cls, seqs: list[int], keys: list[bytes], children: "list[Pointer | Child]") -> "Branch":
+        """A node that is stored nowhere yet."""
+        branch = cls(seqs, keys, children)
+        branch.changed = True
+        return branch
+
+    @classmethod
+    def of(cls, node: Node) -> "Branch":
+        """A stored node, to be changed."""
+        return cls(list(node.seqs), list(node.keys), list(node.children))
+
+    def child(self, index: int, load: Load) -> "Branch":
+        """The child at `index`, from now on in our hands too."""
+        child = self.children[index]
+        if isinstance(child, Child):
+            return child.branch
+        branch = Branch.of(load(child))
+        self.children[index] = Child(child >> OFFSET_BITS, child & OFFSET_MASK, branch)
+        return branch
+
+    def insert(self, seq: int, key: bytes, right: "Branch | None" = None) -> bool:
+        """Add a new key, with the node that is to the right of it; returns whether the node must be split now."""
+        index = bisect_left(self.keys, key)
+        self.keys.insert(index, key)
+        self.seqs.insert(index, seq)
+        if right is not None:
+            self.children.insert(index + 1, Child(0, 0, right))
+        self.changed = True
+        return len(self.keys) > KEYS_MAX
+
+    def replace(self, index: int, seq: int, key: bytes) -> None:
+        """Let the key at `index` be found in block `seq`."""
+        self.seqs[index] = seq
+        self.keys[index] = key
+        self.changed = True
+
+    def split(self) -> "tuple[int, bytes, Branch]":
+        """Keep the lower half; returns the median, and the upper half as a node."""
+        half = len(self.keys) >> 1
+        right = Branch.fresh(self.seqs[-half:], self.keys[-half:], self.children[-half - 1 :] if self.children else [])
+        del self.seqs[-half:], self.keys[-half:]
+        if self.children:
+            del self.children[-half - 1 :]
+        self.changed = True
+        return self.seqs.pop(), self.keys.pop(), right
+
+    def remove(self, index: int) -> None:
+        """Drop the key at `index`, and the child to the right of it."""
+        del self.seqs[index], self.keys[index]
+        if self.children:
+            child = self.children.pop(index + 1)
+            if isinstance(child, Child):
+                child.seq = 0  # no block writes it any more
+        self.changed = True
+
+    def merge(self, right: "Branch", seq: int, key: bytes) -> None:
+        """Take the key between this node and its right neighbour, and all that the neighbour has."""
+        self.changed = True
+        self.seqs += [seq, *right.seqs]
+        self.keys += [key, *right.keys]
+        self.children += right.children
+
+    def place(self, levels: "list[Child | None]", seq: int) -> int:
+        """Give this node and the changed nodes underneath their places in block `seq`, parents first."""
+        levels.append(None)
+        offset = len(levels) - 1
+        self.changed = False
+        self.pending = True
+        for child in self.children:
+            if isinstance(child, Child) and child.branch.changed:
+                child.seq = seq
+                child.offset = child.branch.place(levels, seq)
+                levels[child.offset] = child
+        return offset
+
+    def level(self) -> Level:
+        """What is stored of it."""
+        return Level(
+            self.seqs,
+            [child if isinstance(child, int) else child.pointer for child in self.children],
+        )
+
+
+class Child:
+    """Where a parent keeps a node that was loaded: block and offset of its level, as of the last block that has it."""
+
+    __slots__ = ("branch", "offset", "seq")
+
+    def __init__(self, seq: int, offset: int, branch: Branch) -> None:
+        self.seq = seq
+        self.offset = offset
+        self.branch = branch
+
+    @property
+    def pointer(self) -> Pointer:
+        """Block and offset in one."""
+        return self.seq << OFFSET_BITS | self.offset
+
+
+def compact(levels: "list[Child | None]", seq: int) -> None:
+    """Of a block that is not the last of its batch, keep only the levels that no later block has written again."""
+    levels[0] = None  # every later block has a root of its own
+    index = 0
+    while index < len(levels):
+        child = levels[index]
+        if child is not None and child.seq == seq:
+            child.offset = index
+            index += 1
+            continue
+        last = levels.pop()
+        if index < len(levels):
+            levels[index] = last
+
+
+def grow(stack: list[Branch], node: Branch) -> Branch:
+    """Split `node`, which has a key too many, and so on upwards; returns the root. `stack`: the nodes above it."""
+    root = stack[0] if stack else node
+    while True:
+        seq, key, right = node.split()
+        if not stack:
+            return Branch.fresh([seq], [key], [Child(0, 0, node), Child(0, 0, right)])
+        node = stack.pop()
+        if not node.insert(seq, key, right):
+            return root
+
+
+def take_key(stack: list[Branch], index: int, load: Load) -> None:
+    """Remove the key at `index` of the last node of `stack`; from an inner node, put a leaf's nearest key there.
+
+    Whatever `rebalance` will need is loaded first: a `Missing` leaves the tree as it was.
+    """
+    node = stack[-1]
+    if not node.children:
+        _load_neighbours(stack, load)
+        node.remove(index)
+    else:
+        left, right = [node.child(index, load)], [node.child(index + 1, load)]
+        for path, at in ((left, -1), (right, 0)):
+            while path[-1].children:
+                if len(path) >= TREE_DEPTH_MAX:
+                    raise RemoteError("a tree deeper than any that is sound", reason="tree")
+                path.append(path[-1].child(at, load))
+        from_right = len(left[-1].keys) < len(right[-1].keys)
+        path = right if from_right else left
+        _load_neighbours([*stack, *path], load)
+        stack += path
+        at = 0 if from_right else -1
+        node.replace(index, path[-1].seqs.pop(at), path[-1].keys.pop(at))
+    for changed in stack:
+        changed.changed = True
+
+
+def rebalance(stack: list[Branch], load: Load) -> Branch:
+    """Give the nodes of `stack`, leaf last, enough keys again after `take_key`; returns the root."""
+    root = stack[0]
+    while len(stack) > 1:
+        node = stack.pop()
+        parent = stack[-1]
+        if len(node.keys) >= KEYS_MIN:
+            return root
+        index = _position(parent, node)
+        left = parent.child(index - 1, load) if index else None
+        right = parent.child(index + 1, load) if index < len(parent.children) - 1 else None
+        if left is not None and len(left.keys) > KEYS_MIN:
+            left.changed = True
+            node.seqs.insert(0, parent.seqs[index - 1])
+            node.keys.insert(0, parent.keys[index - 1])
+            if left.children:
+                node.children.insert(0, left.children.pop())
+            parent.replace(index - 1, left.seqs.pop(), left.keys.pop())
+            return root
+        if right is not None and len(right.keys) > KEYS_MIN:
+            right.changed = True
+            node.seqs.append(parent.seqs[index])
+            node.keys.append(parent.keys[index])
+            if right.children:
+                node.children.append(right.children.pop(0))
+            parent.replace(index, right.seqs.pop(0), right.keys.pop(0))
+            return root
+        if left is not None:
+            index -= 1
+            right = node
+        else:
+            left = node
+        if right is None:
+            raise LocalError("a node without neighbours below the root")
+        left.merge(right, parent.seqs[index], parent.keys[index])
+        parent.remove(index)
+    return root.child(0, load) if not root.keys and root.children else root
+
+
+def _load_neighbours(stack: list[Branch], load: Load) -> None:
+    """Load what `rebalance` will look at once the last node of `stack` has lost a key."""
+    for depth in range(len(stack) - 1, 0, -1):
+        node, parent = stack[depth], stack[depth - 1]
+        if len(node.keys) > KEYS_MIN:
+            return
+        index = _position(parent, node)
+        spare = False
+        if index:
+            spare = len(parent.child(index - 1, load).keys) > KEYS_MIN
+        if index < len(parent.children) - 1:
+            spare = len(parent.child(index + 1, load).keys) > KEYS_MIN or spare
+        if spare:
+            return
+
+
+def _position(parent: Branch, node: Branch) -> int:
+    for index, child in enumerate(parent.children):
+        if isinstance(child, Child) and child.branch is node:
+            return index
+    raise LocalError("a node that its parent does not know")
