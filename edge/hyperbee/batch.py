@@ -128,10 +128,14 @@ class Writes:
     # --- within ------------------------------------------------------------------------------------------------------
 
     def _own_root(self) -> Branch | None:
-        if self._root is not None:
-            return self._root
-        stored = self._reader.root(self.start)
-        return None if stored is None else Branch.of(stored)
+        if self._root is None:
+            stored = self._reader.root(self.start)
+            if stored is None:
+                return None
+            self._root = Branch.of(stored)
+        if not self._pending:
+            self._root.changed = False  # refused puts mark nodes for the next block, but for the root before the first
+        return self._root
 
     def _child(self, node: Branch, index: int, depth: int) -> Branch:
         if depth >= TREE_DEPTH_MAX:
@@ -223,14 +227,14 @@ class Batch:
         """
         form = self._form
         data, content = form.key(key), form.value(value)
-        writes = self._writes or await self._begin()
+        writes = await self._begin()
         judge = self._judge(cas, key, value)
         return await self._run(writes, lambda: writes.put(data, content, judge))
 
     async def delete(self, key: Any, *, cas: Cas | None = None) -> bool:
         """Let `key` have no entry. Returns whether it had one, and `cas(entry, new)` agreed if it was given."""
         data = self._form.key(key)
-        writes = self._writes or await self._begin()
+        writes = await self._begin()
         judge = self._judge(cas, key, None)
         return await self._run(writes, lambda: writes.delete(data, judge))
 
@@ -245,9 +249,11 @@ class Batch:
         self, *, gt: Any = None, gte: Any = None, lt: Any = None, lte: Any = None, reverse: bool = False
     ) -> Entry | None:
         """The first entry of a range."""
-        async for entry in self.range(gt=gt, gte=gte, lt=lt, lte=lte, reverse=reverse, limit=1):
-            return entry
-        return None
+        writes = self._seen()
+        bounds = self._form.bounds(gt, gte, lt, lte)
+        root = await self._run(writes, writes.root)
+        found = await self._run(writes, Cursor(writes, root, bounds, reverse=reverse, limit=1).run)
+        return self._form.entry(*found[0]) if found else None
 
     async def range(
         self,
@@ -300,7 +306,9 @@ class Batch:
             raise LocalError("the batch has ended")
 
     async def _begin(self) -> Writes:
-        """Take the lock and write the header where there is none yet."""
+        """Our writes; before the first, take the lock and write the header where there is none yet."""
+        if self._writes is not None:
+            return self._writes
         async with self._beginning:
             self._open()
             if self._writes is None:
@@ -324,7 +332,9 @@ class Batch:
     def _seen(self) -> Writes:
         """What reads see: our writes or, before the first, the tree as it is."""
         self._open()
-        return self._writes or Writes(self._reader, always_duplicate=True)
+        if self._writes is not None:
+            return self._writes
+        return Writes(self._reader, always_duplicate=True)
 
     async def _run(self, writes: Writes, step: Callable[[], T]) -> T:
         while True:

@@ -177,9 +177,11 @@ class Hyperbee:
         self, *, gt: Any = None, gte: Any = None, lt: Any = None, lte: Any = None, reverse: bool = False
     ) -> Entry | None:
         """The first entry of a range."""
-        async for entry in self.range(gt=gt, gte=gte, lt=lt, lte=lte, reverse=reverse, limit=1):
-            return entry
-        return None
+        bounds = self._form.bounds(gt, gte, lt, lte)
+        version, fork = self._begin()
+        root = await self._run(fork, lambda: self._reader.root(version))
+        found = await self._run(fork, Cursor(self._reader, root, bounds, reverse=reverse, limit=1).run)
+        return self._form.entry(*found[0]) if found else None
 
     async def range(
         self,

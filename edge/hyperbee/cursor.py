@@ -100,7 +100,7 @@ class Cursor:
         self._check_depth(len(self._stack))
         index = frame.at >> 1
         child = self._child(frame.node, index)
-        _unlink(frame.node, index)
+        _unmark(frame.node, index)
         count = len(child.keys)
         if self._reverse:
             frame.at -= 1
@@ -152,12 +152,12 @@ class Cursor:
             raise RemoteError("a tree deeper than any that is sound", reason="tree")
 
 
-def _unlink(node: Node | Branch, index: int) -> None:
-    """Let go of a child that a batch loaded and has not placed, as stock peers do when they pass by.
+def _unmark(node: Node | Branch, index: int) -> None:
+    """Forget that a refused put marked this child, as stock peers do when they pass by a node not placed yet.
 
-    It matters to the bytes of the batch: a child that a refused put marked as changed is then not written.
+    It matters to the bytes of the batch alone: the child is not written again without need.
     """
     if isinstance(node, Branch) and not node.pending:
         child = node.children[index]
         if isinstance(child, Child):
-            node.children[index] = child.pointer
+            child.branch.changed = False
