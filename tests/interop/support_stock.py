@@ -53,7 +53,7 @@ class StockCore:
 
 
 def generated(seed: int, index: int, size: int = 150, *, vary: bool = False) -> bytes:
-    """Block `index` of the series `seed`, as `generated.mjs` makes it: of `size` bytes, or with `vary` 0 to 2 × `size`."""
+    """Block `index` of the series `seed`, as `generated.mjs` makes it: of `size` bytes; `vary`: 0 to 2 × `size`."""
     digest = hashlib.blake2b(f"{seed}:{index}".encode()).digest()
     length = int.from_bytes(digest[:4], "little") % (2 * size + 1) if vary else size
     return (digest * (length // 64 + 1))[:length]
