@@ -53,6 +53,7 @@ class StorageFault(StrEnum):
     CORRUPT = "corrupt"  # bytes at rest changed: refuse to serve them, name the block
     LOCKED = "locked"  # another process holds the folder
     READ_ONLY = "read_only"  # nothing may be written here any more
+    DISCARDED = "discarded"  # given up on purpose, to free the disk; nothing is wrong with it
 
 
 class StorageError(PomonaError):

@@ -7,6 +7,9 @@ Spec: FORMATS.md, "Segment files". All integers are little-endian, every CRC is 
     80   groups             each: a mark (16 B), then its records, back to back; zeros after the last one
     end  footer             sealed segments only: u32 offset of every record, then a 32 B trailer; derived, rebuilt
 
+A compacted segment (version 2) was sealed and rewritten without what was discarded: no marks, runs (`runs.py`) among
+the records, and a file just as long as that takes.
+
 Invariants: a record's CRC is seeded with the CRC of the record before it, across segments, so a record is valid only
 after exactly the history it was written after. A mark is written only after everything before it was synced.
 """
@@ -17,9 +20,14 @@ from array import array
 from dataclasses import dataclass
 from zlib import crc32
 
+from edge.storage.runs import RUN_BYTES, RUN_TAG, decode_run, pack_index, unpack_index
+from edge.storage.spans import Span
+
 MAGIC = b"POMONLOG"
 FORMAT_VERSION = 1
+COMPACTED_VERSION = 2  # software that knows only version 1 refuses the log instead of misreading it
 STORE_ID_BYTES = 16
+SEGMENT_BYTES_MAX = 2**31  # the top bit of an offset says that it is a run's
 
 HEADER_BYTES = 64
 WATERMARK_OFFSET = HEADER_BYTES
@@ -44,7 +52,10 @@ RECORD_PREFIX = struct.Struct("<IQB")  # the same without the CRC: what the CRC 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of the log. `kind` is 0 to 255 and means nothing to the storage."""
+    """One record of the log. `kind` is 0 to 255 and means nothing to the storage.
+
+    A scan gives kind `runs.DISCARDED` to a record that is gone; its payload is one byte, the kind it had.
+    """
 
     sequence: int
     kind: int
@@ -65,12 +76,16 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """Index of a sealed segment: where each record starts, where the records end, and the CRC of the last one."""
+    """Index of a sealed segment: where each record starts, where the records end, and the CRC of the last one.
+
+    `runs`: the sequences that runs stand for; each of them has its run's offset.
+    """
 
     first_sequence: int
     end: int
     chain: int
     offsets: "array[int]"
+    runs: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +101,7 @@ class Walk:
     marked: int | None
     sequence: int
     chain: int
+    runs: tuple[Span, ...] = ()
 
 
 def initial_chain(store_id: bytes) -> int:
@@ -175,8 +191,17 @@ def walk(data: bytes, header: Header, salt: int, *, stop_sequence: int | None = 
     limit = len(data)
     position, sequence, chain = DATA_OFFSET, header.first_sequence, header.seed
     marked: int | None = None
+    runs: list[Span] = []
     while position + RECORD_HEAD_BYTES <= limit and sequence != stop_sequence:
         length, crc, stored, _ = unpack(data, position)
+        if length == RUN_TAG and header.version == COMPACTED_VERSION:
+            run = decode_run(data, position)
+            if run is None or run.first != sequence or stop_sequence is None or run.end > stop_sequence:
+                break
+            offsets.extend(array("I", [position]) * run.count)
+            runs.append((run.first, run.end))
+            position, sequence, chain = position + RUN_BYTES, run.end, run.chain
+            continue
         if length == MARK_TAG:
             if decode_mark(data, header.number, position, salt) != sequence:
                 break
@@ -192,25 +217,24 @@ def walk(data: bytes, header: Header, salt: int, *, stop_sequence: int | None = 
         position, sequence, chain = end, sequence + 1, crc
     if marked is not None and marked + MARK_BYTES == position:
         position = marked  # a mark with nothing after it is where the next group begins
-    return Walk(offsets, position, marked, sequence, chain)
+    return Walk(offsets, position, marked, sequence, chain, tuple(runs))
 
 
-def footer_bytes(records: int) -> int:
-    """Room at the end of a segment that the footer of so many records takes."""
-    return TRAILER_BYTES + INDEX_ENTRY_BYTES * records
+def footer_bytes(words: int) -> int:
+    """Room at the end of a segment that the footer of so many records takes, each run counted twice."""
+    return TRAILER_BYTES + INDEX_ENTRY_BYTES * words
 
 
 def encode_footer(footer: Footer) -> bytes:
     """Offsets and trailer, to be written so that they end with the segment file."""
-    index = _little_endian(footer.offsets).tobytes()
-    body = _TRAILER.pack(
-        _TRAILER_TAG, len(footer.offsets), footer.first_sequence, footer.end, footer.chain, crc32(index)
-    )
+    words = pack_index(footer.offsets, footer.first_sequence, footer.runs)
+    index = _little_endian(words).tobytes()
+    body = _TRAILER.pack(_TRAILER_TAG, len(words), footer.first_sequence, footer.end, footer.chain, crc32(index))
     return index + body + _CRC.pack(crc32(body))
 
 
 def decode_trailer(trailer: bytes) -> int | None:
-    """Number of records that an intact 32-byte trailer indexes, or None."""
+    """Number of words in the index before an intact 32-byte trailer, or None."""
     if len(trailer) != TRAILER_BYTES or _CRC.unpack_from(trailer, TRAILER_BYTES - 4)[0] != crc32(trailer[:-4]):
         return None
     tag, count, *_ = _TRAILER.unpack_from(trailer)
@@ -226,8 +250,8 @@ def decode_footer(data: bytes) -> Footer | None:
     index = data[:-TRAILER_BYTES]
     if crc32(index) != index_crc:
         return None
-    offsets = array("I", index)
-    return Footer(first_sequence, end, chain, _little_endian(offsets))
+    unpacked = unpack_index(_little_endian(array("I", index)), first_sequence)
+    return None if unpacked is None else Footer(first_sequence, end, chain, *unpacked)
 
 
 def _little_endian(offsets: "array[int]") -> "array[int]":

@@ -12,7 +12,7 @@ beyond that `append` waits. While `run` is active nothing else appends to the lo
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -26,6 +26,7 @@ from edge.limits import (
 )
 from edge.storage.log import RECORD_COST, SegmentLog
 from edge.storage.metrics import StorageMetrics
+from edge.storage.spans import Span
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +57,7 @@ class GroupCommitter:
         self._queued_records = 0
         self._queued_bytes = 0
         self._queued_urgent = 0
+        self._discards: list[Span] = []
         self._door = asyncio.Lock()
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
@@ -89,6 +91,18 @@ class GroupCommitter:
             self._wake.set()
         return await entry.durable
 
+    def discard(self, spans: Iterable[Span]) -> None:
+        """Have `SegmentLog.discard` called once no group is being written; room comes back by and by, in idle moments.
+
+        Like the log, this forgets what was not done when it closes. Raises `LocalError` for records not durable yet.
+        """
+        checked = list(spans)
+        for first, end in checked:
+            if not 0 <= first <= end <= self._log.durable_sequence:
+                raise LocalError(f"records {first} to {end - 1} are not all durable")
+        self._discards += checked
+        self._wake.set()
+
     async def run(self) -> None:
         """Commit until closed or cancelled. Cancelled: the group being written is finished, the waiting ones fail."""
         if self._running or self._closing:
@@ -100,6 +114,7 @@ class GroupCommitter:
         try:
             while await self._gather(worker):
                 await self._commit(worker, self._take())
+                await self._pass_discards_on(worker)
                 if self._log.has_work:  # one bounded step a group, so that a spare is ready before it is needed
                     await _finish(worker, self._log.work)
         finally:
@@ -156,6 +171,7 @@ class GroupCommitter:
         while not self._queue:
             if self._closing:
                 return False
+            await self._pass_discards_on(worker)
             if self._log.has_work:
                 await _finish(worker, self._log.work)
                 continue
@@ -201,6 +217,11 @@ class GroupCommitter:
         self._queue.clear()
         self._queued_records = self._queued_bytes = self._queued_urgent = 0
         self._room.set()
+
+    async def _pass_discards_on(self, worker: ThreadPoolExecutor) -> None:
+        spans, self._discards = self._discards, []
+        if spans:
+            await _finish(worker, lambda: self._log.discard(spans))
 
     # --- the worker --------------------------------------------------------------------------------------------------
 

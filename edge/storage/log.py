@@ -6,20 +6,25 @@ Formats: FORMATS.md, "Segment files"; what recovery decides and why: `plan.py`.
     first = log.stage(1, b"...")      # memory only
     log.commit()                      # written and synced; from here on it may be acknowledged
     log.read(first)
+    log.discard([(first, first + 1)]) # its room is given back in later calls of `work`
 
 Invariants: a sequence below `durable_sequence` never changes content, whatever fails; nothing staged is readable; after
-a failed write or sync the segment is never written again, and the next commit continues in a new one.
+a failed write or sync the segment is never written again, and the next commit continues in a new one; only what was
+discarded is ever given up.
 
-Threads: one thread calls `stage`, `commit`, `work` and `close`. One other may call `read`, `scan` and `verify` at the
-same time: a commit publishes a group's offsets before `durable_sequence` rises, and readers have their own descriptors.
+Threads: one thread calls `stage`, `commit`, `discard`, `work` and `close`. One other may call `read`, `scan` and
+`verify` at the same time: a commit publishes a group's offsets before `durable_sequence` rises, readers have their own
+descriptors, and a compacted segment takes the old one's place in one step (`_replacing`): whoever opens a file and
+finds that it is not the one of the segment object in hand looks the segment up again.
 """
 
 import contextlib
 import os
 import struct
+import threading
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 from zlib import crc32
 
@@ -27,14 +32,19 @@ from edge.errors import ConfigError, LocalError, StorageError, StorageFault
 from edge.limits import GROUP_BYTES_MAX, GROUP_RECORDS_MAX, RECORD_BYTES_MAX, SEGMENT_BYTES, WATERMARK_BYTES
 from edge.storage import codec, plan
 from edge.storage.codec import DATA_OFFSET, MARK_BYTES, RECORD_HEAD, RECORD_HEAD_BYTES, RECORD_PREFIX, Header, Record
+from edge.storage.compaction import Compaction
+from edge.storage.discarding import Discarding
 from edge.storage.disk import Disk, File, storage_error
-from edge.storage.reader import Reader
+from edge.storage.plan import RecordDiscarded, SegmentCorrupt
+from edge.storage.reader import Reader, Replaced
 from edge.storage.recovery import Recovered, Segment, recover, write_footer
+from edge.storage.runs import DISCARDED
+from edge.storage.spans import Span
 from edge.storage.spare import Spare
 
 RECORD_COST = codec.RECORD_HEAD_BYTES + codec.INDEX_ENTRY_BYTES
 
-__all__ = ["RECORD_COST", "Record", "SegmentLog"]
+__all__ = ["DISCARDED", "RECORD_COST", "Record", "RecordDiscarded", "SegmentLog"]
 
 
 class SegmentLog:
@@ -57,9 +67,11 @@ class SegmentLog:
         self._spare: Spare | None = None
         if found.spare_number is not None:
             self._spare = Spare(disk, found.spare_number, self._segment_bytes, ready=True)
-        self._spare_again_at = 0  # value of written_bytes before which a failed preparation is not tried again
+        self._again_at = 0  # value of written_bytes before which what failed in `work` is not tried again
         self._sealed_unsynced: list[File] = []
         self._reader = Reader(disk)
+        self._replacing = threading.Lock()
+        self._discarding = Discarding(disk, found.store_id, self._segments, self._replace)
         self._closed = False
         self._chain = self._durable_chain = found.chain
         self._watermark_end = self._active.end
@@ -107,6 +119,7 @@ class SegmentLog:
             self._sync_sealed()
         if self._spare is not None and not self._spare.ready:
             self._spare.discard()
+        self._discarding.stop()
         if self._writer is not None:
             self._writer.close()
         self._reader.close()
@@ -182,10 +195,24 @@ class SegmentLog:
         self._after_commit(sealed)
         return self.durable_sequence
 
-    def work(self) -> bool:
-        """One bounded step of what is not urgent: sync a sealed segment's footer, prepare the next segment.
+    def discard(self, spans: Iterable[Span]) -> int:
+        """Give up the payloads of records [first, end), which a durable record says are not needed any more.
 
-        Returns whether more waits. Failures cost nothing here: a footer is derived, and a spare is tried again later.
+        Their sequences stay taken; `read` raises `RecordDiscarded` and `scan` says `DISCARDED` once their segment was
+        rewritten, which `work` does once a quarter of its payload bytes can go; until then they read as before. Only
+        sealed segments are rewritten, so the newest records wait. That they were given up is kept in memory alone: say
+        it again after opening. Returns how many records were not given up before. Raises `LocalError` for records that
+        are not durable.
+        """
+        if self._closed:
+            raise LocalError("the log is closed")
+        self._again_at = 0
+        return self._discarding.add(spans, self.durable_sequence)
+
+    def work(self) -> bool:
+        """One bounded step of what is not urgent: sync a sealed segment's footer, prepare the next segment, compact.
+
+        Returns whether more waits. Failures cost nothing here: a footer is derived, the others are tried again later.
         """
         if self._closed:
             return False
@@ -194,8 +221,10 @@ class SegmentLog:
                 self._sync_sealed()
             elif self._wants_spare():
                 self._prepare()
+            elif self._discarding.has_work:
+                self.written_bytes += self._discarding.step()
         except OSError:
-            self._spare_again_at = self.written_bytes + self._segment_bytes // 16
+            self._again_at = self.written_bytes + self._segment_bytes // 16
             if self._spare is not None:
                 self._spare.discard()
         return self.has_work
@@ -203,7 +232,10 @@ class SegmentLog:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do."""
-        return not self._closed and (bool(self._sealed_unsynced) or self._wants_spare())
+        if self._closed:
+            return False
+        compacts = self._discarding.has_work and self.written_bytes >= self._again_at
+        return compacts or bool(self._sealed_unsynced) or self._wants_spare()
 
     @property
     def group_bytes(self) -> int:
@@ -213,38 +245,61 @@ class SegmentLog:
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def read(self, sequence: int) -> Record:
-        """One durable record, its CRC checked. Raises `IndexError` out of range, `SegmentCorrupt` naming the place."""
+        """One durable record, its CRC checked.
+
+        Raises `IndexError` out of range, `RecordDiscarded`, and `SegmentCorrupt` naming the place.
+        """
         if not 0 <= sequence < self.durable_sequence:
             raise IndexError(f"record {sequence} is not in the log (0 to {self.durable_sequence - 1})")
         segment = self._segments[bisect_right(self._firsts, sequence) - 1]
-        with self._reporting():
+        try:
             return self._reader.read(segment, sequence)
+        except Replaced:
+            self._expect_replaced(segment)
+            return self.read(sequence)
+        except OSError as error:
+            raise self._reading(error) from error
 
     def scan(self, start: int = 0) -> Iterator[Record]:
-        """Every record that was durable when the scan began, from `start` on, checked along the chain."""
+        """Every record that was durable when the scan began, from `start` on, checked along the chain.
+
+        What is gone is there too, with the kind `DISCARDED` and one byte for the kind that it had.
+        """
         stop = self.durable_sequence
-        if start >= stop:
-            return
         if start < 0:
             raise IndexError(f"record {start} is not in the log")
-        index = bisect_right(self._firsts, start) - 1
-        for segment in self._segments[index:]:
-            with self._reporting():
-                yield from self._reader.scan(segment, max(start, segment.first_sequence), stop)
+        sequence = start
+        while sequence < stop:
+            segment = self._segments[bisect_right(self._firsts, sequence) - 1]
+            try:
+                for record in self._reader.scan(segment, sequence, stop):
+                    sequence = record.sequence + 1
+                    yield record
+            except Replaced:
+                self._expect_replaced(segment)
+            except OSError as error:
+                raise self._reading(error) from error
 
     def verify(self) -> int:
         """Read everything back: headers, chain, records. Returns the count; raises at the first bad byte."""
         stop = self.durable_sequence
-        for segment in list(self._segments):
-            with self._reporting():
+        place = 0
+        while place < len(self._segments):
+            segment = self._segments[place]
+            try:
                 self._reader.verify_header(segment, self.store_id)
+                place += 1
+            except Replaced:
+                self._expect_replaced(segment)
+            except OSError as error:
+                raise self._reading(error) from error
         return sum(1 for record in self.scan() if record.sequence < stop)
 
     @property
     def storage_bytes(self) -> int:
         """Bytes of the segment files, the spare included."""
         ready = self._spare is not None and self._spare.ready
-        return (len(self._segments) + ready) * self._segment_bytes
+        return sum(segment.segment_bytes for segment in list(self._segments)) + ready * self._segment_bytes
 
     # --- within ------------------------------------------------------------------------------------------------------
 
@@ -320,6 +375,7 @@ class SegmentLog:
                 write_footer(file, segment, active.seed)
                 self.written_bytes += codec.footer_bytes(len(segment.offsets))
             self._sealed_unsynced.append(file)
+            self._discarding.sealed(segment)
 
     def _drop_staged(self) -> None:
         self.next_sequence = self.durable_sequence
@@ -350,7 +406,7 @@ class SegmentLog:
         """Only once a quarter of the active segment is used: a small log stays one file."""
         if self._spare is not None and self._spare.ready:
             return False
-        if self.written_bytes < self._spare_again_at:
+        if self.written_bytes < self._again_at:
             return False
         return self._active is None or self._active.end * 4 > self._segment_bytes
 
@@ -394,18 +450,32 @@ class SegmentLog:
             finally:
                 file.close()
 
-    @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise storage_error(error, f"reading {self._disk.describe()}") from error
+    def _replace(self, compaction: Compaction, segment: Segment) -> None:
+        place = bisect_right(self._firsts, segment.first_sequence) - 1
+        with self._replacing:
+            compaction.publish(lambda: self._segments.__setitem__(place, segment))
+
+    def _expect_replaced(self, segment: Segment) -> None:
+        """Wait until a replacement that is under way is through. Raises `SegmentCorrupt` where there was none."""
+        with self._replacing:
+            if any(each is segment for each in self._segments):
+                raise SegmentCorrupt(
+                    f"the file is not {segment.segment_bytes} bytes long",
+                    segment=segment.number,
+                    offset=0,
+                    sequence=segment.first_sequence,
+                )
+
+    def _reading(self, error: OSError) -> StorageError:
+        return storage_error(error, f"reading {self._disk.describe()}")
 
 
 def _create(disk: Disk, store_id: bytes, segment_bytes: int) -> Recovered:
     """A log with no records: its first segment appears with its header already in it, or not at all."""
     if len(store_id) != codec.STORE_ID_BYTES:
         raise LocalError(f"a store id is {codec.STORE_ID_BYTES} bytes, not {len(store_id)}")
+    if segment_bytes >= codec.SEGMENT_BYTES_MAX:
+        raise LocalError(f"a segment of {segment_bytes} bytes is too long")
     seed = codec.initial_chain(store_id)
     mark = codec.encode_mark(0, 0, codec.WATERMARK_OFFSET, seed)
     head = codec.encode_header(Header(store_id, 0, segment_bytes, 0, seed)) + mark

@@ -13,6 +13,8 @@ The rule, and why it is sound:
    or a sync failed): they are written again, synced, and only then shown.
 4. A segment ends where the next intact header says that it continues. So what a failed sync may have left behind in an
    abandoned segment is never read, and a chain that does not reach that point is corruption, not a torn tail.
+5. A sealed segment may have been replaced, by one rename, with a compacted one that was complete and synced before. Its
+   runs are believed for what they say of the chain; that the chain ends where the next header says is checked as ever.
 
 Limit: damage to the very last group is taken for a torn write while its trailing mark and the watermark have not
 reached the disk either (a power cut within the kernel's write-back time, about 30 s); after a clean close, never.
@@ -23,6 +25,7 @@ from enum import Enum, auto
 
 from edge.errors import StorageError, StorageFault
 from edge.storage.codec import (
+    COMPACTED_VERSION,
     DATA_OFFSET,
     FORMAT_VERSION,
     MARK_BYTES,
@@ -40,6 +43,7 @@ from edge.storage.codec import (
 
 NAME_SUFFIX = ".seg"
 SPARE_NAME = "spare.tmp"  # being zero-filled; never a segment until it is complete, synced and renamed
+REWRITE_NAME = "rewrite.tmp"  # a segment being compacted, the same
 
 
 class SegmentCorrupt(StorageError):
@@ -51,6 +55,14 @@ class SegmentCorrupt(StorageError):
         )
         self.segment = segment
         self.offset = offset
+        self.sequence = sequence
+
+
+class RecordDiscarded(StorageError):
+    """The record was given up by `SegmentLog.discard`, and its bytes are gone."""
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(f"record {sequence} was discarded", fault=StorageFault.DISCARDED)
         self.sequence = sequence
 
 
@@ -94,9 +106,10 @@ def judge_header(data: bytes, number: int, size: int, store_id: bytes | None) ->
     header = decode_header(data)
     if header is None:
         return None
-    if header.version != FORMAT_VERSION:
+    if header.version not in (FORMAT_VERSION, COMPACTED_VERSION):
         raise StorageError(
-            f"segment {number} has format {header.version}; this version reads {FORMAT_VERSION}",
+            f"segment {number} has format {header.version};"
+            f" this version reads {FORMAT_VERSION} and {COMPACTED_VERSION}",
             fault=StorageFault.READ_ONLY,
         )
     foreign = header.number != number or (store_id is not None and header.store_id != store_id)
@@ -118,7 +131,7 @@ def judge_tail(data: bytes, header: Header, salt: int) -> Tail:
     watermark = decode_mark(data, header.number, WATERMARK_OFFSET, salt)
     if watermark is not None and watermark > found.sequence:
         raise SegmentCorrupt(f"records below {watermark} were durable", **place)
-    if decode_trailer(data[-TRAILER_BYTES:]) is not None:
+    if header.version == COMPACTED_VERSION or decode_trailer(data[-TRAILER_BYTES:]) is not None:
         raise SegmentCorrupt("it was sealed, but the segment after it is gone", **place)
     dirty = _dirty(data, after)
     # The mark that opens a segment is written together with the header, so it proves nothing about either.

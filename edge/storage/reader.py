@@ -1,8 +1,11 @@
 """Reading records back, each checked against its CRC, which is seeded with the CRC stored before it.
 
-Uses descriptors of its own (a few, least recently used goes first), so that it may run beside a commit.
+Uses descriptors of its own (a few, least recently used goes first), so that it may run beside a commit. A file that was
+replaced while its descriptor is here stays readable, and keeps its room on the disk, until the next reading of the new
+one or until others have pushed it out.
 """
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -10,6 +13,7 @@ from edge.storage import codec, plan
 from edge.storage.codec import RECORD_HEAD_BYTES, Record, decode_record
 from edge.storage.disk import Disk, File
 from edge.storage.recovery import Segment
+from edge.storage.runs import DISCARDED, decode_run
 
 _HANDLES_MAX = 8  # 32 MiB of log within reach without opening a file
 _NEAR_BYTES = 4096  # up to here one read covers a record and the CRC before it
@@ -17,12 +21,16 @@ _CHUNK_BYTES = 256 * 1024  # read at a time by a scan
 _CRC_OFFSET = 4  # of the CRC within a record
 
 
+class Replaced(Exception):
+    """The file is not the one the segment stands for: it was compacted meanwhile. Look the segment up again."""
+
+
 class Reader:
-    """Reads within one segment at a time. Raises `SegmentCorrupt` and `OSError`."""
+    """Reads within one segment at a time. Raises `SegmentCorrupt`, `RecordDiscarded`, `Replaced` and `OSError`."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._handles: OrderedDict[int, File] = OrderedDict()
+        self._handles: OrderedDict[Segment, File] = OrderedDict()
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -40,12 +48,14 @@ class Reader:
             chain, data, position = segment.seed, file.pread(bound - offset, offset), 0
         else:
             before = offsets[index - 1] + _CRC_OFFSET
-            start = before if offset - before <= _NEAR_BYTES else offset
+            start = before if 0 < offset - before <= _NEAR_BYTES else offset  # less: they share a run
             data = file.pread(bound - start, start)
             stored = data[:4] if start == before else file.pread(4, before)
             chain, position = int.from_bytes(stored, "little"), offset - start
         record = decode_record(data, position, sequence, chain)
         if record is None:
+            if _is_discarded(segment, sequence):
+                raise plan.RecordDiscarded(sequence)
             raise _corrupt(segment, offset, sequence)
         return record
 
@@ -59,19 +69,27 @@ class Reader:
         chain = segment.seed if index == 0 else self._stored_crc(segment, offsets[index - 1])
         while index < count:
             base = offsets[index]
-            upto = index + 1
-            while upto < count and offsets[upto] - base <= _CHUNK_BYTES:
-                upto += 1
+            upto = min(bisect_right(offsets, base + _CHUNK_BYTES, index), count)
             bound = offsets[upto] if upto < len(offsets) else segment.end
             data = self._handle(segment).pread(bound - base, base)
-            for each in range(index, upto):
-                position = offsets[each] - base
-                record = decode_record(data, position, first + each, chain)
-                if record is None:
-                    raise _corrupt(segment, offsets[each], first + each)
-                chain = int.from_bytes(data[position + 4 : position + 8], "little")
-                yield record
-            index = upto
+            while index < upto:
+                position, sequence = offsets[index] - base, first + index
+                record = decode_record(data, position, sequence, chain)
+                if record is not None:
+                    chain = int.from_bytes(data[position + 4 : position + 8], "little")
+                    index += 1
+                    yield record
+                    continue
+                run = decode_run(data, position)
+                if run is None or not run.first <= sequence < run.end <= segment.end_sequence:
+                    raise _corrupt(segment, offsets[index], sequence)
+                if not _is_discarded(segment, sequence):
+                    raise _corrupt(segment, offsets[index], sequence)
+                chain = run.chain
+                kind = bytes((run.kind,))
+                for gone in range(sequence, min(run.end, first + count)):
+                    index += 1
+                    yield Record(gone, DISCARDED, kind)
 
     def verify_header(self, segment: Segment, store_id: bytes) -> None:
         """The header on the disk still says what it said."""
@@ -86,14 +104,25 @@ class Reader:
         return int.from_bytes(self._handle(segment).pread(4, offset + _CRC_OFFSET), "little")
 
     def _handle(self, segment: Segment) -> File:
-        file = self._handles.get(segment.number)
+        file = self._handles.get(segment)
         if file is not None:
-            self._handles.move_to_end(segment.number)
+            self._handles.move_to_end(segment)
             return file
+        for other in [each for each in self._handles if each.number == segment.number]:
+            self._handles.pop(other).close()
         while len(self._handles) >= _HANDLES_MAX:
             self._handles.popitem(last=False)[1].close()
-        file = self._handles[segment.number] = self._disk.open(plan.segment_name(segment.number))
+        file = self._disk.open(plan.segment_name(segment.number))
+        if file.size() != segment.segment_bytes:  # each rewrite makes it shorter
+            file.close()
+            raise Replaced
+        self._handles[segment] = file
         return file
+
+
+def _is_discarded(segment: Segment, sequence: int) -> bool:
+    at = bisect_right(segment.runs, sequence, key=lambda span: span[0]) - 1
+    return at >= 0 and sequence < segment.runs[at][1]
 
 
 def _corrupt(segment: Segment, offset: int, sequence: int) -> plan.SegmentCorrupt:

@@ -13,11 +13,15 @@ from itertools import pairwise
 from edge.storage import codec, plan
 from edge.storage.codec import Header
 from edge.storage.disk import Disk, File
+from edge.storage.spans import Span
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Segment:
-    """What is held in memory of one segment: where each of its records starts (4 bytes a record)."""
+    """What is held in memory of one segment: where each of its records starts (4 bytes a record).
+
+    One object stands for one file: a segment that is rewritten gets another. `runs`: what of it is discarded.
+    """
 
     number: int
     first_sequence: int
@@ -25,6 +29,12 @@ class Segment:
     segment_bytes: int
     end: int = codec.DATA_OFFSET
     offsets: "array[int]" = field(default_factory=lambda: array("I"))
+    runs: tuple[Span, ...] = ()
+
+    @property
+    def end_sequence(self) -> int:
+        """The sequence after the last."""
+        return self.first_sequence + len(self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,9 @@ class Recovered:
 def recover(disk: Disk) -> Recovered | None:
     """Read, judge, repair. None: no log here. Raises `SegmentCorrupt`, `StorageError` or `OSError`."""
     names = disk.list()
-    if plan.SPARE_NAME in names:
-        disk.unlink(plan.SPARE_NAME)
+    for temporary in (plan.SPARE_NAME, plan.REWRITE_NAME):
+        if temporary in names:
+            disk.unlink(temporary)
     numbers = sorted(number for name in names if (number := plan.segment_number(name)) is not None)
     if not numbers:
         return None
@@ -95,11 +106,11 @@ def _sealed(disk: Disk, header: Header, successor: Header, salt: int) -> Segment
     with _opened(disk, header.number) as file:
         footer = _read_footer(file, header.segment_bytes)
         if footer is not None and plan.judge_footer(footer, header, successor):
-            segment.end, segment.offsets = footer.end, footer.offsets
+            segment.end, segment.offsets, segment.runs = footer.end, footer.offsets, footer.runs
             return segment
         data = file.pread(header.segment_bytes, 0)
     found = plan.walk_sealed(data, header, successor, salt)
-    segment.end, segment.offsets = found.end, found.offsets
+    segment.end, segment.offsets, segment.runs = found.end, found.offsets, found.runs
     return segment
 
 
@@ -172,11 +183,10 @@ def _restore_footer(disk: Disk, segments: list[Segment], header: Header, success
 
 def write_footer(file: File, segment: Segment, chain: int) -> None:
     """Footer of a sealed segment whose last record has CRC `chain`; skipped where a failed group left no room."""
-    size = codec.footer_bytes(len(segment.offsets))
-    if segment.end + size > segment.segment_bytes:
-        return
-    footer = codec.Footer(segment.first_sequence, segment.end, chain, segment.offsets)
-    file.pwrite(codec.encode_footer(footer), segment.segment_bytes - size)
+    data = codec.encode_footer(codec.Footer(segment.first_sequence, segment.end, chain, segment.offsets, segment.runs))
+    start = segment.segment_bytes - len(data)
+    if segment.end <= start:
+        file.pwrite(data, start)
 
 
 @contextlib.contextmanager

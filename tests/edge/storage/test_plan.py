@@ -157,8 +157,8 @@ def test_headers_of_another_log_place_size_or_version_are_refused() -> None:
     for number, size, store in ((3, SIZE, STORE), (2, SIZE - 1, STORE), (2, SIZE, b"x" * 16)):
         with pytest.raises(SegmentCorrupt):
             judge_header(data, number, size, store)
-    with pytest.raises(StorageError, match="format 2") as caught:
-        judge_header(encode_header(replace(HEADER, version=2)), 2, SIZE, STORE)
+    with pytest.raises(StorageError, match="format 3") as caught:
+        judge_header(encode_header(replace(HEADER, version=3)), 2, SIZE, STORE)
     assert caught.value.fault is StorageFault.READ_ONLY
 
 
