@@ -60,13 +60,8 @@ class Server(Watcher):
         self._per_address: Counter[str] = Counter()
         self._half_open: set[Connection] = set()
         self._partial_bytes = 0
-        self.bans = bans or Bans()
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        assert self._listener is not None
-        return int(self._listener.sockets[0].getsockname()[1])
+        self.bans = bans if bans is not None else Bans()
+        self.port = 0  # that is listened on, once it is
 
     @property
     def connections(self) -> frozenset[Connection]:
@@ -80,6 +75,7 @@ class Server(Watcher):
         except ValueError:
             raise ConfigError("host", f"{host!r} is not an IP address (no host names are looked up)") from None
         self._listener = await self._loop.create_server(self._make, host, port)
+        self.port = int(self._listener.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Stop listening and close every connection."""
