@@ -192,6 +192,10 @@ class Demand:
         """Whether somebody waits for this very block."""
         return index in self._blocks
 
+    def covers(self, index: int) -> bool:
+        """Whether a download still wants block `index`."""
+        return any(download.start <= index < download.stop for download in self._downloads)
+
     def take_fresh(self) -> Fresh:
         """What came since the last call."""
         fresh, self._fresh = self._fresh, Fresh([], [], withdrawn=False)

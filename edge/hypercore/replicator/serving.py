@@ -1,0 +1,144 @@
+"""Answers to peers: data, what is held, and what is said when that changes.
+
+A request is answered at once, in the turn in which it came; only while the connection is congested it waits in the
+peer's queue. A fork that is not ours, and a block that is not held, are answered `no-data`; what no log can answer is
+counted as invalid besides.
+
+Spec: hypercore 11.37, lib/replicator.js. We announce a log held from 0 on as one range from 0; of a log with holes,
+what peers asked about, and what lies near its end.
+"""
+
+from collections.abc import Callable
+
+from edge.errors import BlockMissing, RemoteError
+from edge.hypercore.messages import (
+    INVALID_REQUEST,
+    NOT_AVAILABLE,
+    MessageType,
+    NoData,
+    Range,
+    Request,
+    Unwant,
+    Want,
+    decode_request,
+)
+from edge.hypercore.replicator.contract import Core
+from edge.hypercore.replicator.metrics import ReplicationMetrics
+from edge.hypercore.replicator.peer import Peer
+from edge.hypercore.replicator.wants import bitfields
+from edge.limits import LAST_BLOCKS, REQUESTS_QUEUED_MAX, WANTS_PER_S_MAX
+
+_DATA, _NO_DATA = MessageType.DATA, MessageType.NO_DATA
+Invalid = Callable[[Peer, RemoteError], None]
+
+
+class Server:
+    """Serves one core. `invalid` is told what peers did wrong."""
+
+    def __init__(self, core: Core, metrics: ReplicationMetrics | None, invalid: Invalid) -> None:
+        self._core = core
+        self._metrics = metrics
+        self._invalid = invalid
+        self.uploading = True
+        self._blocks = self._bytes = 0
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def request(self, peer: Peer, payload: bytes) -> None:
+        """Answer a request, or keep it until the peer has read what we sent before."""
+        request = decode_request(payload)
+        if peer.queue or peer.session.congested:
+            if len(peer.queue) >= REQUESTS_QUEUED_MAX and request.id not in peer.queue:
+                raise RemoteError(f"more than {REQUESTS_QUEUED_MAX} requests wait", reason="flood")
+            peer.queue.pop(request.id, None)  # a second request of one id replaces the first
+            peer.queue[request.id] = request
+        else:
+            self._answer(peer, request)
+
+    def drain(self, peer: Peer) -> None:
+        """Go on answering: the connection is no longer congested."""
+        queue = peer.queue
+        while queue and not peer.channel.closed and not peer.session.congested:
+            request = queue.pop(next(iter(queue)))
+            try:
+                self._answer(peer, request)
+            except RemoteError as error:
+                self._invalid(peer, error)
+        self.count()
+
+    def _answer(self, peer: Peer, request: Request) -> None:
+        core = self._core
+        if not self.uploading or request.fork != core.fork or core.frozen is not None:
+            peer.send(_NO_DATA, NoData(request.id, NOT_AVAILABLE).encode())
+            return
+        try:
+            data = core.prove(request)
+        except BlockMissing:
+            peer.send(_NO_DATA, NoData(request.id, NOT_AVAILABLE).encode())
+            return
+        except RemoteError:
+            peer.send(_NO_DATA, NoData(request.id, INVALID_REQUEST).encode())
+            raise
+        peer.send(_DATA, data.encode())
+        if data.block is not None:
+            self._blocks += 1
+            self._bytes += len(data.block.value)
+
+    def count(self) -> None:
+        """Bring the counters up to date, once a batch."""
+        if self._metrics is not None and self._blocks:
+            self._metrics.blocks_sent.inc(self._blocks)
+            self._metrics.bytes_sent.inc(self._bytes)
+        self._blocks = self._bytes = 0
+
+    # --- what is held ------------------------------------------------------------------------------------------------
+
+    def greet(self, peer: Peer) -> None:
+        """Say what we hold from 0 on."""
+        contiguous = min(self._core.contiguous, self._core.length)
+        if contiguous:
+            peer.send(MessageType.RANGE, Range(False, 0, contiguous).encode())
+            peer.told_contiguous = contiguous
+
+    def want(self, peer: Peer, want: Want, now: float) -> None:
+        """Answer what a peer wants to know, and remember it."""
+        peer.wants.add(want)
+        if now - peer.wants_since >= 1.0:
+            peer.wants_since, peer.wants_answered = now, 0
+        peer.wants_answered += 1
+        if peer.wants_answered > WANTS_PER_S_MAX:
+            raise RemoteError(f"more than {WANTS_PER_S_MAX} wants a second", reason="flood")
+        core = self._core
+        contiguous = min(core.contiguous, core.length)
+        end = min(want.start + want.length, core.length)
+        if contiguous == core.length or end <= contiguous or (want.any and want.start < contiguous):
+            if contiguous:
+                peer.send(MessageType.RANGE, Range(False, 0, contiguous).encode())
+                peer.told_contiguous = contiguous
+        elif want.any:
+            for low, _ in core.held(want.start, end):
+                peer.send(MessageType.RANGE, Range(False, low, 1).encode())
+                break
+        else:
+            for bitfield in bitfields(core.held(want.start, end), want.start):
+                peer.send(MessageType.BITFIELD, bitfield.encode())
+
+    def unwant(self, peer: Peer, unwant: Unwant) -> None:
+        """Forget a want."""
+        peer.wants.remove(unwant)
+
+    def stored(self, peer: Peer, start: int, end: int) -> None:
+        """Blocks came to be held: tell whoever may care."""
+        core = self._core
+        length = core.length
+        if core.contiguous >= length:
+            if peer.told_contiguous < length:
+                peer.told_contiguous = length
+                peer.send(MessageType.RANGE, Range(False, 0, length).encode())
+        elif not peer.has.covers(start, end) and (end + LAST_BLOCKS >= length or peer.wants.touch(start, end)):
+            peer.send(MessageType.RANGE, Range(False, start, end - start).encode())
+
+    def dropped(self, peer: Peer, start: int, end: int) -> None:
+        """Blocks are held no more."""
+        peer.told_contiguous = min(peer.told_contiguous, start)
+        peer.send(MessageType.RANGE, Range(True, start, end - start).encode())
