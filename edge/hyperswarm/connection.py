@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
     @property
     def congested(self) -> bool:
         """Whether more waits to be sent than is useful: put off what can be put off until `on_drained`."""
-        return self._write_paused_at is not None or self._mux.out.waiting_bytes > WRITE_HIGH_BYTES
+        return self._write_paused_at is not None
 
     def on_drained(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` each time a congestion is over; returns what ends that."""

@@ -28,7 +28,7 @@ function channel (name, id) {
     handshake: c.string,
     messages: [
       { encoding: c.uint, onmessage (n) { state.got++; state.sum += n; if (n === 9999) say('all', { key, ...state }) } },
-      { encoding: c.string, onmessage (text) { made.messages[1].send === undefined || echo(text) } },
+      { encoding: c.string, onmessage (text) { echo(text) } },
       { encoding: c.raw, onmessage (raw) { say('raw', { key, bytes: raw.byteLength, first: raw[0], last: raw[raw.byteLength - 1] }) } }
     ],
     onopen (handshake) { say('open', { key, handshake }) },
@@ -38,6 +38,7 @@ function channel (name, id) {
   const echo = (text) => { if (text.startsWith('echo ')) made.messages[1].send(text.slice(5)); else say('text', { key, text }) }
   channels.set(key, made)
   made.open('node ' + key)
+  say('opening', { key })
 }
 
 function start (socket) {

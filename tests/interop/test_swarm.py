@@ -167,10 +167,16 @@ async def test_channels_open_whoever_begins(joined: tuple[Ours, Node]) -> None:
     node.tell("open", "main", "-")
     await node.says("open", key="main")
     assert ours.asked == [("main", None)]
-    third = ours.open("both", b"x", both)
-    node.tell("open", "both", "x")  # neither asks
+    assert ours.connection is not None
+    ours.connection.pause_reading()
+    node.tell("open", "both", "x")
+    await node.says("opening", key="bothx")
+    third = ours.open("both", b"x", both)  # the opens cross: each is the other's answer, and nobody is asked
     await node.says("open", key="bothx")
+    assert not third.opened
+    ours.connection.resume_reading()
     await until(lambda: third.opened, lambda: both.state)
+    assert ours.asked == [("main", None)]
 
 
 async def test_an_alias_names_the_same_channel(joined: tuple[Ours, Node]) -> None:
