@@ -232,6 +232,9 @@ class Connection(asyncio.Protocol):
                 self._schedule()
         except RemoteError as error:
             self.drop(error)
+        except Exception as error:  # our own mistake: what was half handled is not gone on with
+            self.drop(error)
+            raise
         finally:
             self._handling = False
         if self._metrics is not None:
@@ -253,7 +256,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop, once."""
         self._transport = None
-        self._finish(exc if isinstance(exc, OSError) else None)
+        self._finish(exc)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -300,6 +303,9 @@ class Connection(asyncio.Protocol):
             self._work()
         except RemoteError as error:
             self.drop(error)
+        except Exception as error:  # our own mistake: what was half handled is not gone on with
+            self.drop(error)
+            raise
         finally:
             self._handling = False
         self.flush()
@@ -432,6 +438,7 @@ async def connect(
     on_connection: Callable[[Connection], None] | None = None,
     timeouts: Timeouts | None = None,
     metrics: SwarmMetrics | None = None,
+    watcher: Watcher | None = None,
     random: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Connection:
     """A connection with its handshake done. Set `on_open_request`, at once or in `on_connection`.
@@ -454,6 +461,7 @@ async def connect(
             random=random,
             timeouts=limits,
             metrics=metrics,
+            watcher=watcher,
             on_connection=on_connection,
         )
 

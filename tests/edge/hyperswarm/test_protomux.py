@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -240,6 +241,28 @@ def test_a_long_batch_is_handed_over_in_parts_and_too_long_a_one_is_refused() ->
     assert side.handlers[0].runs == [BATCH_RUN_ITEMS_MAX] * (BATCH_ITEMS_MAX // BATCH_RUN_ITEMS_MAX)
     with pytest.raises(RemoteError, match=f"more than {BATCH_ITEMS_MAX} items"):
         side.mux.receive(b"\0\0\1" + b"\1\5" * (BATCH_ITEMS_MAX + 1))
+
+
+@pytest.mark.parametrize("size", [1, 64])
+def test_a_batch_of_small_items_takes_at_most_four_times_its_bytes(size: int) -> None:
+    side = Side()
+
+    class Forgets(Recorder):
+        def received(self, channel: Channel, messages: list[Any]) -> None:
+            self.runs.append(len(messages))
+
+    handler = Forgets()
+    side.mux.open("p", None, b"", handler)
+    side.mux.receive(open_frame(1))
+    frame = b"\0\0\1" + (uint(size) + bytes(size)) * BATCH_ITEMS_MAX
+    tracemalloc.start()
+    try:
+        side.mux.receive(frame)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(handler.runs) == BATCH_ITEMS_MAX
+    assert peak <= 3 * len(frame)  # beside the frame itself
 
 
 def test_what_is_sent_leaves_in_batches_that_fit_a_frame() -> None:

@@ -10,9 +10,10 @@ from support_swarm import Recorder, Strict, refuse_all
 
 from edge.crypto.keys import KeyPair
 from edge.encoding.compact import uint
-from edge.errors import ConfigError, RemoteError, SignatureError
+from edge.errors import ConfigError, LocalError, RemoteError, SignatureError
 from edge.hyperswarm.connection import Connection, connect
 from edge.hyperswarm.metrics import SwarmMetrics
+from edge.hyperswarm.protomux import Channel, Message
 from edge.hyperswarm.server import Admission, Server, serve
 from edge.hyperswarm.watcher import Timeouts
 from edge.limits import FAULTS_MAX, STRIKES_MAX
@@ -275,6 +276,27 @@ async def test_a_broken_frame_drops_at_once_and_channels_hear_why() -> None:
         assert isinstance(error, RemoteError)
         assert error.reason == "channel"
         assert host.count("drops_total", reason="channel") == 1
+
+
+class Broken(Recorder):
+    """A handler with a mistake of ours in it."""
+
+    def received(self, channel: Channel, messages: list[Message]) -> None:
+        raise LocalError("a broken invariant")
+
+
+async def test_a_mistake_of_ours_ends_the_connection_and_is_not_swallowed() -> None:
+    host = Host(Broken)
+    seen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: seen.append(context))
+    async with running(host):
+        connection = await host.join()
+        connection.open("p", None, b"", Recorder()).send(0, b"x")
+        await connection.wait_closed()
+        assert isinstance(host.peers[0].error, LocalError)
+        assert host.handlers[0].error is host.peers[0].error
+        assert [context["exception"] for context in seen] == [host.peers[0].error]
+        assert len(host.server.bans) == 0
 
 
 async def test_nothing_is_delivered_before_there_is_an_owner() -> None:
