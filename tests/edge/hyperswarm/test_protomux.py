@@ -211,6 +211,22 @@ def test_a_request_answered_and_closed_in_one_turn() -> None:
     check_mux(right.mux)
 
 
+def test_a_request_that_a_handler_answers_while_the_peer_takes_it_back_in_the_same_batch() -> None:
+    side, late = Later(), Recorder()
+
+    class Answers(Recorder):
+        def received(self, channel: Channel, messages: list[Any]) -> None:
+            side.mux.open("p", b"late", b"", late)
+
+    side.mux.open("p", b"first", b"", Answers())
+    side.mux.receive(open_frame(1, "p", b"first"))
+    side.mux.receive(open_frame(2, "p", b"late"))
+    side.mux.receive(batch((1, b"\1answer"), (2, b"\1a"), (0, b"\3\2")))
+    assert late.heard == ["opened", "closed"]
+    assert late.messages == [(1, b"a")]
+    check_mux(side.mux)
+
+
 def test_an_alias_pairs_what_was_asked_under_another_name() -> None:
     left, right = Side(), Later()
     left.open("old", b"x")

@@ -321,6 +321,28 @@ async def test_nothing_is_delivered_before_there_is_an_owner() -> None:
     await client.wait_closed()
 
 
+async def test_an_answer_that_comes_later_needs_no_word_of_the_peer() -> None:
+    host = Host()
+    async with running(host):
+        connection = await host.join()
+        await until(lambda: bool(host.peers))
+        peer, asked = host.peers[0], []
+
+        def later(protocol: str, channel_id: bytes | None) -> bool:
+            asked.append((protocol, channel_id))
+            return True
+
+        peer.on_open_request = later
+        channels = [connection.open("p", bytes([number]), b"", Recorder()) for number in range(2)]
+        channels[0].send(0, b"kept")
+        await until(lambda: len(asked) == 2)
+        heard = Recorder()
+        peer.open("p", b"\0", b"", heard)
+        peer.refuse("p", b"\1")
+        await until(lambda: heard.messages == [(0, b"kept")])
+        await until(lambda: channels[0].opened and channels[1].closed)
+
+
 async def test_the_server_ends_with_everything() -> None:
     host = Host()
     server = await host.serve()
