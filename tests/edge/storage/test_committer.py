@@ -13,7 +13,7 @@ from edge.errors import LocalError, StorageError, StorageFault
 from edge.limits import COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_RECORDS_MAX, GROUP_RECORDS_MAX
 from edge.storage.committer import GroupCommitter
 from edge.storage.files import OsDisk
-from edge.storage.log import SegmentLog
+from edge.storage.log import RecordDiscarded, SegmentLog
 from edge.storage.metrics import StorageMetrics
 
 NEVER = 3600.0  # a window that no test waits for
@@ -252,3 +252,24 @@ async def test_a_committer_runs_once(tmp_path: Path) -> None:
         with pytest.raises(LocalError):
             await committer.run()
         await GroupCommitter(log).close()  # never started: nothing to wait for
+
+
+async def test_discarding_goes_through_the_worker_and_frees_the_disk(tmp_path: Path) -> None:
+    log = SegmentLog.open(OsDisk(tmp_path / "log", create=True), create=True, segment_bytes=16 * 1024)
+    committer = GroupCommitter(log)
+    running = asyncio.create_task(committer.run())
+    for _ in range(40):
+        await committer.append([(1, bytes(1000))], urgent=True)
+    with pytest.raises(LocalError, match="not all durable"):
+        committer.discard([(0, 41)])
+    before = log.storage_bytes
+    committer.discard([(0, 4), (4, 15)])
+    async with asyncio.timeout(20):
+        while log.storage_bytes == before:
+            await asyncio.sleep(0.001)
+    with pytest.raises(RecordDiscarded):
+        log.read(14)
+    assert log.read(15).payload == bytes(1000)
+    await committer.close()
+    await running
+    log.close()

@@ -18,9 +18,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support_crash_trial import Trial, Violation
 
+from edge.storage import compaction
+
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
+compaction.STEP_BYTES = 512  # in every process: so that a rewrite takes several steps
 BATCH = 20  # trials between two reports of a process: about two seconds
 
 
@@ -31,7 +34,7 @@ def work(first: int, step: int, results: "SimpleQueue[tuple[dict[str, int], int,
     for done in count(1):
         seed = first + (done - 1) * step
         try:
-            Trial(seed, faulty=seed % 4 >= 2, states=states).run()
+            Trial(seed, faulty=seed % 4 >= 2, discarding=seed % 8 >= 4, states=states).run()
         except Violation as violation:
             results.put((dict(states), done % BATCH or BATCH, str(violation)))
             return
@@ -46,11 +49,12 @@ def main() -> int:
     parser.add_argument("--states", type=int, default=2_000_000)
     parser.add_argument("--seed", type=int, default=10_000_000, help="first seed (default: beyond those of the tests)")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--only", type=int, help="run this one seed, with and without faults, and say what happens")
+    parser.add_argument("--only", type=int, help="run this one seed, with and without faults and discarding")
     options = parser.parse_args()
     if options.only is not None:
         for faulty in (False, True):
-            Trial(options.only, faulty=faulty).run()
+            for discarding in (False, True):
+                Trial(options.only, faulty=faulty, discarding=discarding).run()
         print(f"seed {options.only}: no violation")
         return 0
     context = multiprocessing.get_context("spawn")

@@ -3,7 +3,8 @@
 Invariants, for every state: (1) what was acknowledged, or shown by an earlier recovery, is recovered unchanged;
 (2) what is recovered beyond that is a prefix of one group that was submitted; (3) recovery never raises; (4) recovery
 makes durable what it shows, and a second one changes nothing; (5) so no sequence that anybody has seen ever gets other
-content.
+content. With `discarding`, records are also given up and segments compacted: (1) then holds for all other records, and
+one that was given up may be found as it was, or be gone, and then for good.
 """
 
 import errno
@@ -14,7 +15,8 @@ from random import Random
 from support_crash_disk import CrashDisk, Cut
 
 from edge.errors import StorageError
-from edge.storage.log import RECORD_COST, SegmentLog
+from edge.storage import plan
+from edge.storage.log import DISCARDED, RECORD_COST, SegmentLog
 
 CRASHES = 6
 STORE_ID = bytes(range(16))
@@ -29,20 +31,30 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class World:
-    """A disk and what is known about it: `seen` must survive; one of `attempts` may follow, from its start."""
+    """A disk and what is known about it: `seen` must survive; one of `attempts` may follow, from its start.
+
+    `given_up`: sequences whose payloads may be gone.
+    """
 
     disk: CrashDisk
     seen: list[Entry] = field(default_factory=list)
     attempts: list[list[Entry]] = field(default_factory=list)
+    given_up: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
 class Trial:
-    """A chain of crashes from one seed. `states` counts the judged crash states by kind."""
+    """A chain of crashes from one seed. `states` counts the judged crash states by kind.
+
+    `rewriting` counts those of them where a segment was being rewritten, `gone` the records found discarded.
+    """
 
     seed: int
     faulty: bool = False
+    discarding: bool = False
     states: Counter[str] = field(default_factory=Counter)
+    rewriting: int = 0
+    gone: int = 0
     rng: Random = field(init=False)
     segment_bytes: int = field(init=False)
     chosen: World = field(init=False)
@@ -126,8 +138,22 @@ class Trial:
             world.attempts = []
             if log.durable_sequence != len(world.seen):
                 raise self._violation("acknowledged another number of records than were committed")
-        for _ in range(rng.choice((0, 0, 1, 3))):
+        if self.discarding:
+            self._discard(world, log)
+        for _ in range(rng.choice((0, 0, 1, 3) if not self.discarding else (0, 1, 3, 12))):
             log.work()
+
+    def _discard(self, world: World, log: SegmentLog) -> None:
+        """Give up a stretch or two, or again what was given up in an earlier life."""
+        rng = self.rng
+        spans = []
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            first = rng.randrange(log.durable_sequence + 1)
+            spans.append((first, min(log.durable_sequence, first + rng.choice((1, 2, 8, 40)))))
+        world.given_up |= {sequence for span in spans for sequence in range(*span)}
+        if rng.random() < 0.3:
+            spans += [(sequence, sequence + 1) for sequence in world.given_up]
+        log.discard(spans)
 
     def _fault(self, operation: str, rate: float) -> OSError | None:
         if self.rng.random() >= rate:
@@ -145,10 +171,11 @@ class Trial:
             self._consider(world, Cut.KILLED)
 
     def _consider(self, world: World, cut: Cut) -> None:
-        found = World(world.disk.after(cut, self.rng), world.seen, list(world.attempts))
+        found = World(world.disk.after(cut, self.rng), world.seen, list(world.attempts), world.given_up)
+        self.rewriting += plan.REWRITE_NAME in world.disk.live
         self.candidates += 1
         if self.rng.random() * self.candidates < 1:
-            self.chosen = World(found.disk.after(Cut.KILLED, self.rng), found.seen, found.attempts)
+            self.chosen = World(found.disk.after(Cut.KILLED, self.rng), found.seen, found.attempts, found.given_up)
         self.states[cut] += 1
         self._judge(found)
 
@@ -178,7 +205,12 @@ class Trial:
             raise self._violation("recovery returned before what it shows was durable")
 
     def _compare(self, world: World, records: list[Entry]) -> None:
-        seen = world.seen
+        seen = list(world.seen)
+        for sequence in world.given_up:
+            kind = seen[sequence][0]
+            if kind != DISCARDED and records[sequence : sequence + 1] == [(DISCARDED, bytes((kind,)))]:
+                seen[sequence] = records[sequence]
+                self.gone += 1
         if records[: len(seen)] != seen:
             raise self._violation(f"of {len(seen)} acknowledged records {len(records)} came back, or changed")
         rest = records[len(seen) :]
@@ -189,4 +221,6 @@ class Trial:
         return SegmentLog.open(disk, create=True, store_id=STORE_ID, segment_bytes=self.segment_bytes)
 
     def _violation(self, what: str) -> Violation:
-        return Violation(f"seed {self.seed}{' with faults' if self.faulty else ''}: {what}")
+        return Violation(
+            f"seed {self.seed}{' with faults' if self.faulty else ''}{' discarding' if self.discarding else ''}: {what}"
+        )

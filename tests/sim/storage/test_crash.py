@@ -17,14 +17,18 @@ from support_crash_disk import CrashDisk, CrashFile, Cut
 from support_crash_trial import STORE_ID, Trial, Violation
 
 from edge.errors import StorageError, StorageFault
-from edge.storage import codec, plan, recovery
+from edge.storage import codec, compaction, discarding, plan, recovery
 from edge.storage import log as log_module
-from edge.storage.disk import File
+from edge.storage.compaction import Compaction
+from edge.storage.disk import Disk, File
 from edge.storage.log import SegmentLog
 from edge.storage.plan import SegmentCorrupt, Tail
+from edge.storage.recovery import Segment
+from edge.storage.spans import Span
 
 STATES_PER_PART = 17_000
 PARTS = 6  # more than 100,000 states in all
+DISCARDING_PARTS = 2
 TRIALS_PER_MUTANT = 400
 
 
@@ -38,9 +42,27 @@ def test_no_crash_state_breaks_an_invariant(part: int) -> None:
     assert all(states[cut] > STATES_PER_PART / 20 for cut in Cut)
 
 
+@pytest.mark.parametrize("part", range(DISCARDING_PARTS))
+def test_no_crash_state_of_a_rewrite_loses_a_record_that_was_not_given_up(
+    part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "STEP_BYTES", 512)  # so that a rewrite takes several steps here
+    states: Counter[str] = Counter()
+    seed = part * 1_000_000
+    rewriting = gone = 0
+    while states.total() < STATES_PER_PART:
+        trial = Trial(seed, faulty=seed % 2 == 1, discarding=True, states=states)
+        trial.run()
+        rewriting, gone, seed = rewriting + trial.rewriting, gone + trial.gone, seed + 1
+    assert rewriting > STATES_PER_PART / 10
+    assert gone > STATES_PER_PART / 4
+
+
 class UnsyncedFile:
     def __init__(self, file: File) -> None:
         self.pwrite, self.close = file.pwrite, file.close
+
+        self.pread = file.pread
 
     def datasync(self) -> None:
         pass
@@ -109,6 +131,32 @@ def promises_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SegmentLog, "stage", mutant)
 
 
+def names_a_rewrite_before_it_syncs(patch: pytest.MonkeyPatch) -> None:
+    finish, write = Compaction._finish, Compaction._write
+
+    patch.setattr(Compaction, "_finish", lambda self, target: finish(self, UnsyncedFile(target)))  # type: ignore[arg-type]
+    patch.setattr(Compaction, "_write", lambda self, target: write(self, UnsyncedFile(target)))  # type: ignore[arg-type]
+
+
+def rewrites_in_place(patch: pytest.MonkeyPatch) -> None:
+    def publish(self: Compaction, swap: Callable[[], None]) -> None:
+        source, target = self._disk.open(plan.REWRITE_NAME), self._disk.open(plan.segment_name(self.segment.number))
+        target.pwrite(source.pread(source.size(), 0), 0)
+        target.datasync()
+        swap()
+
+    patch.setattr(Compaction, "publish", publish)
+
+
+def leaves_out_one_too_many(patch: pytest.MonkeyPatch) -> None:
+    class Mutant(Compaction):
+        def __init__(self, disk: Disk, store_id: bytes, segment: Segment, gone: list[Span], chain: int) -> None:
+            more = [(first, min(end + 1, segment.end_sequence)) for first, end in gone]
+            super().__init__(disk, store_id, segment, more, chain)
+
+    patch.setattr(discarding, "Compaction", Mutant)
+
+
 MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], bool, str]] = [  # mutant, on a failing disk, what is seen
     (acknowledges_without_a_sync, False, "came back, or changed|raised"),
     (never_syncs_the_folder, False, "came back, or changed|was durable"),
@@ -121,6 +169,25 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], bool, str]] = [  # mut
 ]
 
 
+DISCARDING_MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
+    (names_a_rewrite_before_it_syncs, "raised"),
+    (rewrites_in_place, "raised"),
+    (leaves_out_one_too_many, "came back, or changed"),
+]
+
+
+@pytest.mark.parametrize(
+    ("mutate", "message"), DISCARDING_MUTANTS, ids=[each.__name__ for each, _ in DISCARDING_MUTANTS]
+)
+def test_the_discarding_trials_find_a_seeded_bug(
+    mutate: Callable[[pytest.MonkeyPatch], None], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "STEP_BYTES", 512)
+    mutate(monkeypatch)
+    with pytest.raises(Violation, match=message):
+        run_trials(TRIALS_PER_MUTANT, faulty=False, discarding=True)
+
+
 @pytest.mark.parametrize(("mutate", "faulty", "message"), MUTANTS, ids=[mutate.__name__ for mutate, *_ in MUTANTS])
 def test_the_trials_find_a_seeded_bug(
     mutate: Callable[[pytest.MonkeyPatch], None], faulty: bool, message: str, monkeypatch: pytest.MonkeyPatch
@@ -130,9 +197,9 @@ def test_the_trials_find_a_seeded_bug(
         run_trials(TRIALS_PER_MUTANT, faulty)
 
 
-def run_trials(number: int, faulty: bool) -> None:
+def run_trials(number: int, faulty: bool, discarding: bool = False) -> None:
     for seed in range(number):
-        Trial(seed, faulty=faulty).run()
+        Trial(seed, faulty=faulty, discarding=discarding).run()
 
 
 def test_a_disk_that_lies_about_syncing_yields_a_prefix_or_corrupt_and_is_mostly_found_out() -> None:
