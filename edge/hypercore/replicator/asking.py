@@ -243,8 +243,12 @@ class Asker:
             raise RemoteError(f"an answer that does not fit request {request.id}", reason="mismatch")
         if request.fork != core.fork:
             self._done(peer, request)
-            following = self._forks.receive(peer, data)
             peer.heard_at = now
+            try:
+                following = self._forks.receive(peer, data)
+            except RemoteError:
+                peer.rest(now)
+                raise
             if following is not None:
                 self.send(peer, following, now)
             return
@@ -274,6 +278,9 @@ class Asker:
         if data.block is not None and index is not None:
             planner.asked.pop(index, None)
             peer.answered(1, len(data.block.value), now)
+            if self._metrics is not None:
+                self._metrics.blocks_received.inc()
+                self._metrics.bytes_received.inc(len(data.block.value))
         peer.heard_at = now
         self._done(peer, request)
 
