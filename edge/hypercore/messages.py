@@ -13,6 +13,7 @@ request for a block, a block with a few nodes - are read and written inline here
 Spec: hypercore 11.37, lib/messages.js.
 """
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -28,6 +29,8 @@ _BYTE: Final = tuple(bytes((value,)) for value in range(0xFD))  # integers that 
 _BLOCK, _HASH, _SEEK, _UPGRADE, _MANIFEST, _PRIORITY = 1, 2, 4, 8, 16, 32
 _NODE_BYTES_MIN: Final = HASH_BYTES + 2
 _WORD_BYTES: Final = 4
+_U32: Final = struct.Struct("<I").unpack_from
+_U64: Final = struct.Struct("<Q").unpack_from
 
 
 class MessageType(IntEnum):
@@ -174,6 +177,16 @@ class Request(NamedTuple):
 
 def decode_request(payload: bytes) -> Request:
     """The request in `payload`."""
+    if payload[:1] == b"\x01":  # a block and nothing else
+        try:
+            number, at = _uint(payload, 1)
+            fork, at = _uint(payload, at)
+            index, at = _uint(payload, at)
+            nodes, at = _uint(payload, at)
+        except (IndexError, struct.error):
+            pass  # cut short: the reader says where
+        else:
+            return Request(number, fork, BlockRef(index, nodes))
     reader = Reader(payload)
     flags = reader.uint()
     return Request(
@@ -291,6 +304,11 @@ class Data(NamedTuple):
 
 def decode_data(payload: bytes) -> Data:
     """The data in `payload`."""
+    if payload[:1] == b"\x01":  # a block and nothing else
+        try:
+            return _decode_block(payload)
+        except (IndexError, struct.error):
+            pass  # cut short: the reader says where
     reader = Reader(payload)
     flags = reader.uint()
     return Data(
@@ -444,6 +462,50 @@ def decode_extension(payload: bytes) -> Extension:
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
+
+
+_TUPLE: Final = tuple.__new__  # makes a named tuple in half the time
+
+
+def _decode_block(payload: bytes) -> Data:
+    """A block and nothing else. Raises `IndexError` or `struct.error` if it is cut short."""
+    number, at = _uint(payload, 1)
+    fork, at = _uint(payload, at)
+    index, at = _uint(payload, at)
+    size, at = _uint(payload, at)
+    value = payload[at : at + size]
+    at += size
+    count = payload[at]  # raises where the value was cut short, too
+    at += 1
+    if count > PROOF_NODES_MAX:
+        raise IndexError  # the reader judges it
+    end = len(payload)
+    nodes = []
+    for _ in range(count):
+        place, at = _uint(payload, at)
+        bytes_below, at = _uint(payload, at)
+        start = at
+        at += HASH_BYTES
+        if at > end:
+            raise IndexError
+        nodes.append(_TUPLE(Node, (place, bytes_below, payload[start:at])))
+    block = _TUPLE(BlockProof, (index, value, tuple(nodes)))
+    return _TUPLE(Data, (number, fork, block, None, None, None, None))
+
+
+def _uint(data: bytes, at: int) -> tuple[int, int]:
+    """The integer at `at` and the offset behind it. Raises `IndexError` or `struct.error` if it is cut short."""
+    first = data[at]
+    if first < 0xFD:
+        return first, at + 1
+    if first == 0xFD:
+        return data[at + 1] | data[at + 2] << 8, at + 3
+    if first == 0xFE:
+        return _U32(data, at + 1)[0], at + 5
+    value: int = _U64(data, at + 1)[0]
+    if value > INTEGER_MAX:
+        raise RemoteError(f"integer {value} is beyond 2^53-1", reason="range")
+    return value, at + 9
 
 
 def _nodes(nodes: tuple[Node, ...]) -> bytes:
