@@ -14,6 +14,7 @@ GROUP_RECORDS_MAX: Final = 4096  # records one fdatasync may cover
 GROUP_BYTES_MAX: Final = 2 * 1024 * 1024  # a group never needs more than two segments
 COMMIT_QUEUE_RECORDS_MAX: Final = 16_384  # appends waiting for a sync; beyond it the caller waits (backpressure)
 COMMIT_QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024  # the same bound in bytes; a few groups of the largest blocks
+RECEIVE_WINDOW_S: Final = 0.02  # blocks from peers that nobody waits for: a burst shares one sync
 COMMIT_WINDOW_IDLE_S: Final = 0.25  # nobody waits: gather, because each sync costs a 4 KiB page of flash
 INTEGER_MAX: Final = 2**53 - 1  # lengths and indexes are JavaScript doubles at the other end
 SIGNERS_MAX: Final = 64  # of one manifest; a consortium's roster has far fewer
@@ -134,7 +135,7 @@ PROMISES_MAX: Final = 8192  # tree nodes that answers under way will bring, befo
 
 # --- trees of keys ---------------------------------------------------------------------------------------------------
 TREE_DEPTH_MAX: Final = 32  # nodes from root to leaf; five children each hold more keys than a log has blocks
-TREE_CACHE_BYTES_MAX: Final = 16 * 1024 * 1024  # decoded nodes, keys and blocks of one Hyperbee; 100,000 short keys
+TREE_CACHE_BYTES_MAX: Final = 24 * 1024 * 1024  # decoded nodes, keys and blocks of one Hyperbee; 100,000 short keys
 
 # --- health ----------------------------------------------------------------------------------------------------------
 METRIC_SERIES_MAX: Final = 400  # of one box; a chain's Prometheus holds ten thousand boxes

@@ -14,6 +14,7 @@ Spec: hyperbee 2.27, index.js, `Batch`.
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from edge.hyperbee.codec import OFFSET_BITS, Block, Header, Metadata, encode_blo
 from edge.hyperbee.cursor import Cursor
 from edge.hyperbee.entries import Cas, Entry, Form
 from edge.hyperbee.node import Branch, Child, Node, Pointer, compact, grow, rebalance, take_key
-from edge.hyperbee.reader import Log, Missing, Reader
+from edge.hyperbee.reader import Log, Missing, Reader, root_pointer
 from edge.limits import TREE_DEPTH_MAX
 
 T = TypeVar("T")
@@ -90,7 +91,21 @@ class Writes:
 
     def find(self, key: bytes) -> tuple[int, Block] | None:
         """The block that holds `key` now."""
-        return find(self, self.root(), key)
+        node = self._root
+        if node is None or not self._pending:
+            return self._reader.find(root_pointer(self.start), key)
+        while True:
+            keys = node.keys
+            index = bisect_left(keys, key)
+            if index < len(keys) and keys[index] == key:
+                seq = node.seqs[index]
+                return seq, self.block(seq)
+            if not node.children:
+                return None
+            child = node.children[index]
+            if not isinstance(child, Child):  # from here on nothing has changed
+                return self._reader.find(child, key)
+            node = child.branch
 
     def root(self) -> Branch | Node | None:
         """The root as it is now."""
@@ -109,7 +124,7 @@ class Writes:
 
     def encode(self) -> "Encoded":
         """The blocks to append."""
-        blocks, nodes, keys = [], [], []
+        blocks, nodes, keys, replaced = [], [], [], []
         last = len(self._pending) - 1
         for index, (key, value, children) in enumerate(self._pending):
             seq = self.start + index
@@ -118,21 +133,24 @@ class Writes:
             levels = []
             for offset, child in enumerate(children):
                 assert child is not None
-                level = child.branch.level()
+                branch = child.branch
+                level = branch.level()
                 levels.append(level)
-                nodes.append((seq << OFFSET_BITS | offset, Node(level.seqs, child.branch.keys, level.children)))
+                nodes.append((seq << OFFSET_BITS | offset, Node(level.seqs, branch.keys, level.children)))
+                if branch.origin is not None:
+                    replaced.append(branch.origin)
             blocks.append(encode_block(key, value, levels))
             keys.append((seq, key))
-        return Encoded(blocks, nodes, keys)
+        return Encoded(blocks, nodes, keys, replaced)
 
     # --- within ------------------------------------------------------------------------------------------------------
 
     def _own_root(self) -> Branch | None:
         if self._root is None:
-            stored = self._reader.root(self.start)
-            if stored is None:
+            pointer = root_pointer(self.start)
+            if pointer is None:
                 return None
-            self._root = Branch.of(stored)
+            self._root = Branch.of(self._reader.node(pointer), pointer)
         if not self._pending:
             self._root.changed = False  # refused puts mark nodes for the next block, but for the root before the first
         return self._root
@@ -159,34 +177,14 @@ class Writes:
         self._root = root
 
 
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """What a batch appends, and what is known of it without decoding it."""
 
-    __slots__ = ("blocks", "keys", "nodes")
-
-    def __init__(self, blocks: list[bytes], nodes: list[tuple[Pointer, Node]], keys: list[tuple[int, bytes]]) -> None:
-        self.blocks = blocks
-        self.nodes = nodes
-        self.keys = keys
-
-
-def find(source: Writes | Reader, root: Node | Branch | None, key: bytes) -> tuple[int, Block] | None:
-    """The block that holds `key` under `root`. Raises `Missing`, `RemoteError`."""
-    node = root
-    child = source.child
-    for _ in range(TREE_DEPTH_MAX):
-        if node is None:
-            return None
-        keys = node.keys
-        index = bisect_left(keys, key)
-        if index < len(keys) and keys[index] == key:
-            seq = node.seqs[index]
-            return seq, source.block(seq)
-        if not node.children:
-            return None
-        below = node.children[index]
-        node = below.branch if isinstance(below, Child) else child(below)
-    raise RemoteError("a tree deeper than any that is sound", reason="tree")
+    blocks: list[bytes]
+    nodes: list[tuple[Pointer, Node]]
+    keys: list[tuple[int, bytes]]
+    replaced: list[Pointer]
 
 
 class Batch:
@@ -227,15 +225,15 @@ class Batch:
         """
         form = self._form
         data, content = form.key(key), form.value(value)
-        writes = await self._begin()
-        judge = self._judge(cas, key, value)
+        writes = self._writes if self._writes is not None else await self._begin()
+        judge = None if cas is None else self._judge(cas, key, value)
         return await self._run(writes, lambda: writes.put(data, content, judge))
 
     async def delete(self, key: Any, *, cas: Cas | None = None) -> bool:
         """Let `key` have no entry. Returns whether it had one, and `cas(entry, new)` agreed if it was given."""
         data = self._form.key(key)
         writes = await self._begin()
-        judge = self._judge(cas, key, None)
+        judge = None if cas is None else self._judge(cas, key, None)
         return await self._run(writes, lambda: writes.delete(data, judge))
 
     async def get(self, key: Any) -> Entry | None:
@@ -290,7 +288,7 @@ class Batch:
                 encoded = writes.encode()
                 await log.append(encoded.blocks, urgent=True)
                 if self._reader.refresh() == writes.fork:
-                    self._reader.keep(encoded.nodes, encoded.keys)
+                    self._reader.keep(encoded.nodes, encoded.keys, encoded.replaced)
         finally:
             self._release()
 
@@ -345,9 +343,7 @@ class Batch:
                 await self._reader.fetch(missing)
             self._open()
 
-    def _judge(self, cas: Cas | None, key: Any, value: Any) -> Callable[[int, Block], bool] | None:
-        if cas is None:
-            return None
+    def _judge(self, cas: Cas, key: Any, value: Any) -> Callable[[int, Block], bool]:
         form = self._form
 
         def judge(seq: int, block: Block) -> bool:

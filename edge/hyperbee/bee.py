@@ -22,13 +22,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from edge.errors import BlockMissing, LocalError, RemoteError
-from edge.hyperbee.batch import Batch, find
+from edge.hyperbee.batch import Batch
 from edge.hyperbee.codec import PROTOCOL, Header, Metadata, holds_own_key
 from edge.hyperbee.cursor import Cursor
-from edge.hyperbee.diff import Diff, Found, root_pointer
+from edge.hyperbee.diff import Diff, Found
 from edge.hyperbee.encodings import BINARY, Encoding
 from edge.hyperbee.entries import Cas, Change, Difference, Entry, Form
-from edge.hyperbee.reader import Log, Missing, Reader, VersionGone
+from edge.hyperbee.reader import Log, Missing, Reader, VersionGone, root_pointer
 from edge.limits import TREE_CACHE_BYTES_MAX
 
 T = TypeVar("T")
@@ -155,11 +155,11 @@ class Hyperbee:
         while True:
             version, fork = self._begin()
             try:
-                found = find(reader, reader.root(version), data)
+                found = reader.find(root_pointer(version), data)
             except Missing as missing:
                 await reader.fetch(missing)
                 try:
-                    found = await self._run(fork, lambda: find(reader, reader.root(version), data))  # noqa: B023 - now
+                    found = await self._run(fork, lambda: reader.find(root_pointer(version), data))  # noqa: B023 - now
                 except VersionGone:
                     if self._checkout is not None:
                         raise

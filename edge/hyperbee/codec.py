@@ -13,11 +13,11 @@ Invariants: any bytes give a value or `RemoteError`; what is decoded refers to b
 levels are decoded one at a time, and none is larger than a node may be.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from edge.errors import LocalError, RemoteError
+from edge.errors import RemoteError
 from edge.limits import INTEGER_MAX
 
 PROTOCOL: Final = "hyperbee"
@@ -28,6 +28,8 @@ OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 
 _BYTES: Final = 2  # wire type of everything we know
 _FIXED: Final = {1: 8, 5: 4}  # wire types of fields to skip
+Span: TypeAlias = tuple[int, int]
+
 _INDEX, _KEY, _VALUE = 0x0A, 0x12, 0x1A  # field number << 3 | _BYTES
 
 
@@ -87,56 +89,37 @@ class Block(NamedTuple):
 class Level(NamedTuple):
     """One tree node as it is stored: where its keys are, and pointers to its children."""
 
-    seqs: list[int]
-    children: list[int]
+    seqs: Sequence[int]
+    children: Sequence[int]
 
 
 def encode_block(key: bytes, value: bytes | None, levels: Sequence[Level]) -> bytes:
     """One put or delete (`value` None) and the levels that it carries."""
     index = bytearray()
     for seqs, children in levels:
-        packed = bytearray()
-        for seq in seqs:
-            _put_varint(packed, seq)
-        body = bytearray()
-        if packed:
-            body.append(_INDEX)
-            _put_varint(body, len(packed))
-            body += packed
+        body = field(_INDEX, _packed(seqs)) if seqs else b""
         if children:
-            packed = bytearray()
+            numbers: list[int] = []
             for pointer in children:
-                _put_varint(packed, pointer >> OFFSET_BITS)
-                _put_varint(packed, pointer & OFFSET_MASK)
-            body.append(_KEY)
-            _put_varint(body, len(packed))
-            body += packed
-        index.append(_INDEX)
-        _put_varint(index, len(body))
-        index += body
-    data = bytearray((_INDEX,))
-    _put_varint(data, len(index))
-    data += index
-    data.append(_KEY)
-    _put_varint(data, len(key))
-    data += key
-    if value is not None:
-        data.append(_VALUE)
-        _put_varint(data, len(value))
-        data += value
-    return bytes(data)
+                numbers += (pointer >> OFFSET_BITS, pointer & OFFSET_MASK)
+            body += field(_KEY, _packed(numbers))
+        index += field(_INDEX, body)
+    data = field(_INDEX, index) + field(_KEY, key)
+    return data if value is None else data + field(_VALUE, value)
 
 
 def decode_block(data: bytes) -> Block:
     """Raises `RemoteError` for bytes that are no node block."""
-    index = key = value = None
-    for number, span in _fields(data, 0, len(data)):
-        if number == 1:
-            index = span
-        elif number == 2:
-            key = span
-        elif number == 3:
-            value = span
+    usual = _spans(data)
+    if usual is not None:
+        index, key, value = usual
+        return Block(data[slice(*key)], None if value is None else data[slice(*value)], data[slice(*index)])
+    return _decode_unusual(data)
+
+
+def _decode_unusual(data: bytes) -> Block:
+    found = dict(_fields(data, 0, len(data)))
+    index, key, value = found.get(1), found.get(2), found.get(3)
     if index is None or key is None:
         raise RemoteError("a block without key or index")
     return Block(data[slice(*key)], None if value is None else data[slice(*value)], data[slice(*index)])
@@ -163,15 +146,40 @@ def holds_own_key(levels: bytes, seq: int) -> bool:
     )
 
 
-def field(tag: int, data: bytes) -> bytes:
+def field(tag: int, data: bytes | bytearray) -> bytes:
     """A field of bytes; `tag` is its number << 3 | 2."""
-    out = bytearray((tag,))
-    _put_varint(out, len(data))
-    out += data
-    return bytes(out)
+    size = len(data)
+    if size < 0x80:
+        return bytes((tag, size)) + data
+    return bytes((tag,)) + _packed((size,)) + data
 
 
 # --- within --------------------------------------------------------------------------------------------------------
+
+
+def _spans(data: bytes) -> tuple[Span, Span, Span | None] | None:
+    """Where index, key and value are in a block as every known writer makes it; None: look closer."""
+    spans: list[Span] = []
+    position, end = 0, len(data)
+    for tag in (_INDEX, _KEY, _VALUE):
+        if position + 2 >= end:
+            break
+        size = data[position + 1]
+        if data[position] != tag:
+            return None
+        position += 2
+        if size >= 0x80:
+            high = data[position]
+            if high >= 0x80:
+                size, position = _varint(data, position - 1, end)
+            else:
+                size += (high << 7) - 0x80
+                position += 1
+        spans.append((position, position + size))
+        position += size
+    if position != end or len(spans) < 2:
+        return None
+    return spans[0], spans[1], spans[2] if len(spans) == 3 else None
 
 
 def _decode_level(data: bytes, start: int, end: int) -> Level:
@@ -183,13 +191,11 @@ def _decode_level(data: bytes, start: int, end: int) -> Level:
         at = first
         items, items_max = (seqs, KEYS_MAX) if number == 1 else (pairs, 2 * KEYS_MAX + 2)
         while at < stop:
-            byte = data[at]
-            if byte < 0x80:  # half of a level are offsets, which are small
-                items.append(byte)
-                at += 1
-            else:
-                value, at = _varint(data, at, stop)
-                items.append(value)
+            value = data[at]
+            at += 1
+            if value >= 0x80:  # half of a level are offsets, which are small
+                value, at = _varint(data, at - 1, stop)
+            items.append(value)
             if len(items) > items_max:
                 raise RemoteError("more keys or children than a node may have", reason="tree")
     if len(pairs) & 1:
@@ -209,7 +215,7 @@ def _check(level: Level, seq: int) -> None:
         raise RemoteError(f"block {seq} refers to a child outside of blocks 1 to {seq}", reason="tree")
 
 
-def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, tuple[int, int]]]:
+def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, Span]]:
     """Number and span of every field of bytes; others are skipped."""
     while position < end:
         tag = data[position]
@@ -254,10 +260,12 @@ def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
     raise RemoteError("an integer is cut off or too large")
 
 
-def _put_varint(out: bytearray, value: int) -> None:
-    if value < 0 or value > INTEGER_MAX:
-        raise LocalError(f"{value} cannot be a tree's integer (0..2^53-1)")
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
+def _packed(numbers: Iterable[int]) -> bytearray:
+    out = bytearray()
+    add = out.append
+    for number in numbers:
+        while number >= 0x80:
+            add(number & 0x7F | 0x80)
+            number >>= 7  # noqa: PLW2901 - a shift register
+        add(number)  # refuses what is negative
+    return out

@@ -8,7 +8,7 @@ ends with a `RemoteError`.
 from bisect import bisect_left, bisect_right
 
 from edge.errors import RemoteError
-from edge.hyperbee.codec import OFFSET_BITS, Block
+from edge.hyperbee.codec import Block
 from edge.hyperbee.entries import Bounds
 from edge.hyperbee.node import Node, Pointer
 from edge.hyperbee.reader import Reader
@@ -153,11 +153,6 @@ class Diff:
                     return (found, None) if side is left else (None, found)
                 side.descend()
         return None
-
-
-def root_pointer(version: int) -> Pointer | None:
-    """The place of a version's root; None: its tree is empty."""
-    return (version - 1) << OFFSET_BITS if version > 1 else None
 
 
 def _ends_first(a: bytes | None, b: bytes | None) -> bool:

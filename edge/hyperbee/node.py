@@ -9,6 +9,7 @@ Invariants of a sound tree: keys ascend; every node but the root has KEYS_MIN to
 or one more than keys.
 """
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -21,14 +22,21 @@ Pointer: TypeAlias = int
 
 
 class Node:
-    """A stored node: keys, the blocks that hold them, pointers to its children."""
+    """A stored node: keys, the blocks that hold them, pointers to its children. `unread`: bits of keys not read yet."""
 
-    __slots__ = ("children", "keys", "seqs")
+    __slots__ = ("children", "keys", "seqs", "unread")
 
-    def __init__(self, seqs: Sequence[int], keys: Sequence[bytes], children: Sequence[Pointer]) -> None:
-        self.seqs = seqs
+    def __init__(self, seqs: Sequence[int], keys: list[bytes], children: Sequence[Pointer], *, unread: int = 0) -> None:
+        self.seqs = array("Q", seqs)  # a quarter of a list's memory: the numbers are no objects
         self.keys = keys
-        self.children = children
+        self.children: Sequence[Pointer] = array("Q", children) if children else ()
+        self.unread = unread
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory, about."""
+        keys, children = self.keys, self.children
+        return 250 + 50 * len(keys) + sum(map(len, keys)) + (80 + 8 * len(children) if children else 0)
 
 
 Load = Callable[[Pointer], Node]
@@ -36,14 +44,20 @@ Load = Callable[[Pointer], Node]
 
 
 class Branch:
-    """A node in a batch's hands. `changed`: to be written with the next block. `pending`: this batch has placed it."""
+    """A node in a batch's hands. `changed`: to be written with the next block. `pending`: this batch has placed it.
 
-    __slots__ = ("changed", "children", "keys", "pending", "seqs")
+    `origin`: where it was stored before.
+    """
 
-    def __init__(self, seqs: list[int], keys: list[bytes], children: "list[Pointer | Child]") -> None:
+    __slots__ = ("changed", "children", "keys", "origin", "pending", "seqs")
+
+    def __init__(
+        self, seqs: list[int], keys: list[bytes], children: "list[Pointer | Child]", origin: Pointer | None = None
+    ) -> None:
         self.seqs = seqs
         self.keys = keys
         self.children = children
+        self.origin = origin
         self.changed = False
         self.pending = False
 
@@ -55,16 +69,16 @@ class Branch:
         return branch
 
     @classmethod
-    def of(cls, node: Node) -> "Branch":
+    def of(cls, node: Node, origin: Pointer) -> "Branch":
         """A stored node, to be changed."""
-        return cls(list(node.seqs), list(node.keys), list(node.children))
+        return cls(list(node.seqs), list(node.keys), list(node.children), origin)
 
     def child(self, index: int, load: Load) -> "Branch":
         """The child at `index`, from now on in our hands too."""
         child = self.children[index]
         if isinstance(child, Child):
             return child.branch
-        branch = Branch.of(load(child))
+        branch = Branch.of(load(child), child)
         self.children[index] = Child(child >> OFFSET_BITS, child & OFFSET_MASK, branch)
         return branch
 

@@ -8,13 +8,16 @@ keys and children are in its own block or earlier ones, so what was read once st
 """
 
 import asyncio
+from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from operator import lt
+from operator import attrgetter, lt
 from typing import Final, Generic, Protocol, TypeVar
 
 from edge.errors import BlockMissing, PomonaError, RemoteError
 from edge.hyperbee.codec import OFFSET_BITS, OFFSET_MASK, Block, decode_block, decode_level
 from edge.hyperbee.node import Node, Pointer
+from edge.limits import TREE_DEPTH_MAX
 
 T = TypeVar("T")
 
@@ -75,36 +78,47 @@ class VersionGone(RemoteError):
 
 
 class Cache(Generic[T]):
-    """About the most recently used of what was put, within `bytes_max`.
+    """What was put last, within `bytes_max`: first in, first out.
 
-    Two generations: what is used moves to the young one; when that has half of the bytes, the old one is dropped. A hit
-    costs one lookup, where a list in order of use would cost three.
+    Whatever is in use comes back with its next miss; an order of use would make every hit pay for that.
     """
 
     def __init__(self, bytes_max: int, cost: Callable[[T], int]) -> None:
-        self._half = bytes_max // 2
+        self._bytes_max = bytes_max
         self._cost = cost
-        self._young: dict[int, T] = {}
-        self._old: dict[int, T] = {}
+        self._items: OrderedDict[int, T] = OrderedDict()
         self._bytes = 0
-
-    def get(self, key: int) -> T | None:
-        """What is kept under `key`."""
-        value = self._young.get(key)
-        if value is None and (value := self._old.get(key)) is not None:
-            self.put(key, value)
-        return value
+        self.get: Final = self._items.get
 
     def put(self, key: int, value: T) -> None:
         """Keep `value` for a while."""
-        if self._bytes >= self._half:
-            self._old, self._young, self._bytes = self._young, {}, 0
-        self._young[key] = value
+        self.drop(key)
+        self._items[key] = value
         self._bytes += self._cost(value)
+        while self._bytes > self._bytes_max:
+            _, dropped = self._items.popitem(last=False)
+            self._bytes -= self._cost(dropped)
+
+    def drop(self, key: int) -> None:
+        """Let go of what is under `key`, if there is anything."""
+        value = self._items.pop(key, None)
+        if value is not None:
+            self._bytes -= self._cost(value)
+
+    def grew(self, key: int, value: T, extra: int) -> None:
+        """Count `extra` bytes more for `value`, if it is still what is under `key`."""
+        if self._items.get(key) is value:
+            self._bytes += extra
 
     def clear(self) -> None:
         """Keep nothing."""
-        self._old, self._young, self._bytes = {}, {}, 0
+        self._items.clear()
+        self._bytes = 0
+
+
+def root_pointer(version: int) -> Pointer | None:
+    """Where a version's root is; None: its tree is empty."""
+    return (version - 1) << OFFSET_BITS if version > 1 else None
 
 
 def _block_cost(block: Block) -> int:
@@ -115,11 +129,6 @@ def _key_cost(key: bytes) -> int:
     return 150 + len(key)
 
 
-def _node_cost(node: Node) -> int:
-    keys = node.keys
-    return 400 + 80 * len(keys) + 40 * len(node.children) + sum(map(len, keys))
-
-
 class Reader:
     """Decoded blocks, keys and nodes of one log."""
 
@@ -127,8 +136,8 @@ class Reader:
         self.log: Final = log
         self.fork = log.fork
         self._blocks: Cache[Block] = Cache(cache_bytes // 8, _block_cost)
-        self._keys: Cache[bytes] = Cache(cache_bytes * 3 // 8, _key_cost)
-        self._nodes: Cache[Node] = Cache(cache_bytes // 2, _node_cost)
+        self._keys: Cache[bytes] = Cache(cache_bytes // 8, _key_cost)
+        self._nodes: Cache[Node] = Cache(cache_bytes * 3 // 4, attrgetter("cost"))
 
     def at(self, fork: int) -> None:
         """Call before reading on, whenever something was awaited. Raises `VersionGone` if the log's fork is another."""
@@ -165,41 +174,47 @@ class Reader:
         return key
 
     def node(self, pointer: Pointer) -> Node:
-        """The node at `pointer`, with its keys. Raises `Missing` with all blocks that its keys need."""
-        node = self._nodes.get(pointer)
-        if node is not None:
-            return node
-        seq, offset = pointer >> OFFSET_BITS, pointer & OFFSET_MASK
-        level = decode_level(self.block(seq).levels, offset, seq)
-        keys, missing = [], []
-        for held in level.seqs:
-            try:
-                keys.append(self.key(held))
-            except Missing:
-                missing.append(held)
-        if missing:
-            raise Missing(missing)
-        if not keys and level.children:
-            raise RemoteError(f"block {seq} has a node with children and no key", reason="tree")
-        if not all(map(lt, keys, keys[1:])):
-            raise RemoteError(f"block {seq} has a node whose keys do not ascend", reason="tree")
-        node = Node(level.seqs, keys, level.children)
-        self._nodes.put(pointer, node)
+        """The node at `pointer`, with all of its keys. Raises `Missing` with every block that they need."""
+        node = self._nodes.get(pointer) or self._load(pointer)
+        if node.unread:
+            self._read_keys(pointer, node)
         return node
 
     def child(self, pointer: Pointer) -> Node:
         """The same for a node that is not the root, and so has keys."""
         node = self.node(pointer)
         if not node.keys:
-            raise RemoteError(f"block {pointer >> OFFSET_BITS} has an empty node below the root", reason="tree")
+            raise _empty(pointer)
         return node
+
+    def find(self, pointer: Pointer | None, key: bytes) -> tuple[int, Block] | None:
+        """The block that holds `key` under the node at `pointer`. Raises `Missing`, `RemoteError`."""
+        if pointer is None:
+            return None
+        kept = self._nodes.get
+        for _ in range(TREE_DEPTH_MAX):
+            node = kept(pointer) or self._load(pointer)
+            keys = node.keys
+            index = self._search(pointer, node, key) if node.unread else bisect_left(keys, key)
+            if index < len(keys) and keys[index] == key:
+                seq = node.seqs[index]
+                return seq, self.block(seq)
+            if not node.children:
+                return None
+            pointer = node.children[index]
+        raise RemoteError("a tree deeper than any that is sound", reason="tree")
 
     def root(self, version: int) -> Node | None:
         """The root of the tree at `version`; None: it is empty."""
-        return self.node((version - 1) << OFFSET_BITS) if version > 1 else None
+        pointer = root_pointer(version)
+        return None if pointer is None else self.node(pointer)
 
-    def keep(self, nodes: Iterable[tuple[Pointer, Node]], keys: Iterable[tuple[int, bytes]]) -> None:
-        """Nodes and keys that were just written need not be decoded."""
+    def keep(
+        self, nodes: Iterable[tuple[Pointer, Node]], keys: Iterable[tuple[int, bytes]], replaced: Iterable[Pointer]
+    ) -> None:
+        """Nodes and keys that were just written need not be decoded; those that they replace are seldom read again."""
+        for pointer in replaced:
+            self._nodes.drop(pointer)
         for pointer, node in nodes:
             self._nodes.put(pointer, node)
         for seq, key in keys:
@@ -220,3 +235,58 @@ class Reader:
             raise RemoteError(f"block {seq} is none of a tree: {error}") from error
         self._blocks.put(seq, block)
         return block
+
+    def _load(self, pointer: Pointer) -> Node:
+        seq, offset = pointer >> OFFSET_BITS, pointer & OFFSET_MASK
+        level = decode_level(self.block(seq).levels, offset, seq)
+        if not level.seqs and level.children:
+            raise _empty(pointer)
+        node = Node(level.seqs, [b""] * len(level.seqs), level.children, unread=(1 << len(level.seqs)) - 1)
+        self._nodes.put(pointer, node)
+        return node
+
+    def _read_keys(self, pointer: Pointer, node: Node) -> None:
+        """Read every key of `node`, or raise `Missing` for all that are not held."""
+        missing = []
+        for index, seq in enumerate(node.seqs):
+            if node.unread >> index & 1:
+                try:
+                    self._read_key(pointer, node, index)
+                except Missing:
+                    missing.append(seq)
+        if missing:
+            raise Missing(missing)
+
+    def _read_key(self, pointer: Pointer, node: Node, index: int) -> bytes:
+        key = node.keys[index] = self.key(node.seqs[index])
+        node.unread &= ~(1 << index)
+        self._nodes.grew(pointer, node, len(key))
+        if not node.unread and not all(map(lt, node.keys, node.keys[1:])):
+            node.unread |= 1 << index  # so that nobody takes it for a sound one
+            raise RemoteError(f"block {pointer >> OFFSET_BITS} has a node whose keys do not ascend", reason="tree")
+        return key
+
+    def _search(self, pointer: Pointer, node: Node, key: bytes) -> int:
+        """`bisect_left` that reads the keys it meets: a third of a cold node's. If one must be fetched, all are."""
+        low, high = 0, len(node.keys)
+        while low < high:
+            middle = (low + high) >> 1
+            if node.unread >> middle & 1:
+                try:
+                    found = self._read_key(pointer, node, middle)
+                except Missing:
+                    self._read_keys(pointer, node)
+                    raise
+            else:
+                found = node.keys[middle]
+            if found == key:
+                return middle
+            if found < key:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+def _empty(pointer: Pointer) -> RemoteError:
+    return RemoteError(f"block {pointer >> OFFSET_BITS} has a node without keys below the root", reason="tree")
