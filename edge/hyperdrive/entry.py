@@ -88,7 +88,7 @@ class FileValue:
         if len(data) > DRIVE_ENTRY_BYTES_MAX:
             raise RemoteError(f"an entry of {len(data)} bytes; at most {DRIVE_ENTRY_BYTES_MAX}", reason="too_large")
         try:
-            fields = json.loads(data.decode(), parse_constant=_refuse)
+            fields = json.loads(data.decode(), parse_constant=_refuse, parse_int=_integer, parse_float=_double)
         except (ValueError, RecursionError) as error:
             raise RemoteError(f"drive entry is no JSON: {error}") from error
         if type(fields) is not dict:
@@ -139,6 +139,18 @@ def _blob(fields: object) -> BlobId | None:
 
 def _refuse(constant: str) -> Json:
     raise ValueError(f"{constant} is none")
+
+
+def _integer(text: str) -> float:
+    value = int(text)
+    return value if abs(value) <= INTEGER_MAX else _double(text)
+
+
+def _double(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:32]} is beyond all numbers")
+    return value
 
 
 def _write(value: Json, pieces: list[str], depth: int) -> None:

@@ -29,7 +29,7 @@ from edge.errors import ConfigError
 from edge.hyperdrive.blobs import Pieces, pieces_of
 from edge.hyperdrive.entry import BlobId, DriveEntry, FileValue, Json
 from edge.hyperdrive.paths import PARTIAL_PREFIX, Ignore, check_link, file_key, folder_key, ignoring
-from edge.limits import BLOB_APPEND_BLOCKS, BLOB_BLOCK_BYTES
+from edge.limits import BLOB_APPEND_BLOCKS, BLOB_BLOCK_BYTES, PATH_BYTES_MAX
 from edge.storage.disk import storage_error
 
 P = ParamSpec("P")
@@ -58,22 +58,21 @@ class Folder:
 
     async def list(self, folder: str = "/", *, ignore: Iterable[str] | Ignore = ()) -> AsyncGenerator[DriveEntry, None]:
         """Every file and link below `folder`, in the order of a drive's keys."""
-        ignored = ignoring(ignore)
-        waiting = [folder_key(folder)]
-        while waiting:
-            key = waiting.pop()
-            found = await _at_work(self._scan, key)
-            # What comes first must be taken first, and a folder's files come where its name with a slash belongs.
-            for index, (name, entry) in enumerate(found):
-                child = f"{key}/{name}"
-                if ignored(child.rstrip("/")):
-                    continue
-                if entry is not None:
-                    yield entry
-                    continue
-                waiting += [f"{key}/{later}" for later, _ in reversed(found[index + 1 :])]
-                waiting.append(child.rstrip("/"))
-                break
+        ignored, top = ignoring(ignore), folder_key(folder)
+        within = [(top, iter(await _at_work(self._scan, top)))]
+        while within:
+            key, left = within[-1]
+            name, entry = next(left, (None, None))
+            if name is None:
+                within.pop()
+                continue
+            child = f"{key}/{name.rstrip('/')}"
+            if ignored(child):
+                continue
+            if entry is not None:
+                yield entry
+            else:
+                within.append((child, iter(await _at_work(self._scan, child))))
 
     async def entry(self, path: str) -> DriveEntry | None:
         """The file or link of that path; None where there is none."""
@@ -188,6 +187,8 @@ class Folder:
             name.encode()
         except UnicodeEncodeError as error:
             raise ConfigError(f"{self.root}{key}/{name!r}", "the name is not UTF-8, as a drive's must be") from error
+        if len(f"{key}/{name}".encode()) > PATH_BYTES_MAX:
+            raise ConfigError(f"{self.root}{key}/{name}", f"a drive's paths have at most {PATH_BYTES_MAX} bytes")
         if "\\" in name:
             raise ConfigError(f"{self.root}{key}/{name}", "a drive takes the backslash for a folder's end")
 

@@ -186,7 +186,7 @@ class DriveView:
                     yield entry
 
     async def readdir(self, folder: str = "/") -> AsyncGenerator[str, None]:
-        """Names of files and folders in `folder`."""
+        """Names of files and folders in `folder`; a name that is both may come twice, as with stock peers."""
         async with aclosing(self._children(folder_key(folder))) as children:
             async for name, _ in children:
                 yield name
@@ -261,7 +261,7 @@ class DriveView:
                 yield entry
 
     async def _children(self, folder: str) -> AsyncGenerator[tuple[str, DriveEntry], None]:
-        """Each name in a folder once, with its first entry; one look-up for each, whatever lies below it."""
+        """The names in a folder with their first entries; one look-up for each, whatever lies below it."""
         after, upper = folder_range(folder)
         previous = None
         while (found := await self._source.peek(gte=after, lt=upper)) is not None:

@@ -193,6 +193,72 @@ async function recorded(primaryKey, salt, ops, options) {
   )
 }
 
+// What stock mirror-drive does from one drive to another, and what it leaves there.
+const MIRROR_SOURCE = [
+  ['put', '/same', { file: 1, size: 100 }],
+  ['put', '/large', { file: 2, size: 200000, executable: true }],
+  ['put', '/flags', { file: 3, size: 10, executable: true }],
+  ['put', '/metadata', { file: 4, size: 10, metadata: { a: [1, 2] } }],
+  ['put', '/same-metadata', { file: 4, size: 10, metadata: { b: 1, a: 2 } }],
+  ['put', '/other-bytes', { file: 5, size: 70000 }],
+  ['put', '/other-size', { file: 6, size: 70001 }],
+  ['put', '/empty', { file: 6, size: 0 }],
+  ['link', '/link', { target: 'same' }],
+  ['link', '/other-link', { target: 'same' }],
+  ['link', '/file-to-link', { target: 'same' }],
+  ['put', '/link-to-file', { file: 7, size: 7 }],
+  ['put', '/folder/new', { file: 8, size: 8 }]
+]
+const MIRROR_DESTINATION = [
+  ['put', '/same', { file: 1, size: 100 }],
+  ['put', '/flags', { file: 3, size: 10 }],
+  ['put', '/metadata', { file: 4, size: 10 }],
+  ['put', '/same-metadata', { file: 4, size: 10, metadata: { a: 2, b: 1 } }],
+  ['put', '/other-bytes', { file: 9, size: 70000 }],
+  ['put', '/other-size', { file: 6, size: 70000 }],
+  ['link', '/link', { target: 'same' }],
+  ['link', '/other-link', { target: 'flags' }],
+  ['put', '/file-to-link', { file: 7, size: 7 }],
+  ['link', '/link-to-file', { target: 'same' }],
+  ['put', '/gone/1', { file: 10, size: 70000 }],
+  ['put', '/gone/2', { file: 11, size: 0 }],
+  ['link', '/gone/3', { target: 'same' }]
+]
+const MIRROR_OPTIONS = [
+  {},
+  { dryRun: true },
+  { prune: false, includeEquals: true },
+  { batch: true },
+  { prefix: '/folder' },
+  { prefix: ['/gone', '/same', '/large'] },
+  { ignore: ['/gone', 'same'] }
+]
+
+async function mirrors(salt) {
+  const results = []
+  for (const options of MIRROR_OPTIONS) {
+    await withDrive(Buffer.alloc(32, 53 ^ salt), (source) =>
+      withDrive(Buffer.alloc(32, 54 ^ salt), async (destination) => {
+        await apply(source, MIRROR_SOURCE, salt)
+        await apply(destination, MIRROR_DESTINATION, salt)
+        const mirror = source.mirror(destination, options)
+        const changes = []
+        for await (const { op, key, bytesAdded, bytesRemoved } of mirror) changes.push([op, key, bytesAdded, bytesRemoved])
+        const blobs = await destination.getBlobs()
+        results.push({
+          options,
+          changes,
+          count: mirror.count,
+          bytes: [mirror.bytesAdded, mirror.bytesRemoved],
+          db: await state(destination.core),
+          blobs: await state(blobs.core)
+        })
+      })
+    )
+  }
+  return { source: MIRROR_SOURCE, destination: MIRROR_DESTINATION, primary_key: hex(Buffer.alloc(32, 54 ^ salt)), results }
+}
+
 function manifests(salt) {
   const signer = (n) => ({ publicKey: crypto.keyPair(Buffer.alloc(32, n ^ salt)).publicKey })
   const inputs = [
@@ -235,6 +301,7 @@ async function vectors(salt) {
     manifests: manifests(salt),
     metadata,
     drive: await recorded(Buffer.alloc(32, 51 ^ salt), salt, OPS),
+    mirror: await mirrors(salt),
     compat: await recorded(Buffer.alloc(32, 52 ^ salt), salt, OPS.slice(0, 8), { compat: true })
   }
 }

@@ -18,6 +18,7 @@ from edge.hypercore.merkle import Tree
 from edge.hyperdrive.content import content_manifest, content_name
 from edge.hyperdrive.drive import Hyperdrive
 from edge.hyperdrive.entry import DriveEntry, FileValue
+from edge.hyperdrive.mirror import Mirror
 from edge.hyperdrive.paths import file_key, resolve
 from edge.hyperdrive.view import DriveView
 
@@ -53,7 +54,8 @@ def test_metadata(vectors: Vectors) -> None:
     for metadata, encoded in vectors["metadata"]:
         data = bytes.fromhex(encoded)
         value = FileValue.decode(data)
-        assert value == FileValue(linkname="x", metadata=metadata)
+        exact = float(metadata) if type(metadata) is int and abs(metadata) > 2**53 else metadata
+        assert value == FileValue(linkname="x", metadata=exact)
         assert value.encode() == data
 
 
@@ -113,3 +115,42 @@ async def test_drives(vectors: Vectors, kind: str) -> None:
         async for change in drive.diff(middle)
     ]
     assert found == case["middle"]["diff"]
+
+
+def new_drive(primary_key: bytes) -> tuple[Hyperdrive, MemoryLog, MemoryLog]:
+    db = MemoryLog(Manifest.single(named_key_pair(primary_key, "db").public_key))
+    blobs = MemoryLog(content_manifest(db.manifest, db.key))
+    return Hyperdrive(db, blobs), db, blobs
+
+
+@pytest.mark.parametrize("number", range(7))
+async def test_mirrors(vectors: Vectors, number: int) -> None:
+    cases = vectors["mirror"]
+    assert len(cases["results"]) == 7
+    expected = cases["results"][number]
+    source, _, _ = new_drive(bytes(32))
+    primary_key = bytes.fromhex(cases["primary_key"])
+    destination, db, blobs = new_drive(primary_key)
+    await apply(source, cases["source"], vectors["salt"])
+    await apply(destination, cases["destination"], vectors["salt"])
+    options = expected["options"]
+    prefix = options.get("prefix", "/")
+    mirror = Mirror(
+        source,
+        destination,
+        prefixes=[prefix] if isinstance(prefix, str) else prefix,
+        dry_run=options.get("dryRun", False),
+        prune=options.get("prune", True),
+        include_equal=options.get("includeEquals", False),
+        ignore=options.get("ignore", ()),
+        batch=options.get("batch", False),
+    )
+    changes = [[str(c.operation), c.key, c.bytes_added, c.bytes_removed] async for c in mirror]
+    count = mirror.count
+    assert changes == expected["changes"]
+    found = {"files": count.files, "add": count.add, "remove": count.remove, "change": count.change}
+    assert found == expected["count"]
+    assert [count.bytes_added, count.bytes_removed] == expected["bytes"]
+    pair = named_key_pair(primary_key, "db")
+    check_log(blobs, expected["blobs"], pair)
+    check_log(db, expected["db"], pair)
