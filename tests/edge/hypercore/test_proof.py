@@ -28,7 +28,7 @@ class Log:
     def __init__(self, length: int, seed: int = 0, shared: "Log | None" = None, keep: int = 0, fork: int = 0) -> None:
         rng = random.Random(seed)
         kept = shared.blocks[:keep] if shared else []
-        self.blocks = kept + [rng.randbytes(rng.randrange(30)) for _ in range(length - len(kept))]
+        self.blocks: list[bytes] = kept + [rng.randbytes(rng.randrange(30)) for _ in range(length - len(kept))]
         self.tree, born = Tree().append(self.blocks)
         self.nodes = {node.index: node for node in born}
         self.fork = fork
@@ -167,8 +167,9 @@ def test_an_unknown_end_is_not_a_lie() -> None:
     log = Log(9)
     data = log.answer(Request(1, 0, BlockRef(2, 1)))
     assert data.block
+    nothing: dict[int, Node] = {}
     with pytest.raises(Unanchored) as open_end:
-        check_block(2, data.block.value, data.block.nodes, {}.get)
+        check_block(2, data.block.value, data.block.nodes, nothing.get)
     assert open_end.value.index == 5
     with pytest.raises(SignatureError) as lie:
         check_block(2, b"other", data.block.nodes, log.nodes.get)
