@@ -12,22 +12,27 @@ from typing import Final
 from edge.crypto.hashing import HASH_BYTES, hash256
 from edge.encoding import cbor
 from edge.errors import RemoteError, StorageError
+from edge.hypercore.conflict import decode_conflict
+from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Node, Tree
-from edge.hypercore.oplog import CoreHeader, Oplog, Signed
+from edge.hypercore.oplog import Oplog
+from edge.hypercore.records import CoreHeader, Signed
+from edge.hypercore.runs import Runs
+from edge.hypercore.verifier import Verifier
 from edge.storage.codec import Record
 from edge.storage.disk import Disk
 
 NAME: Final = "checkpoint"
 _TEMPORARY: Final = "checkpoint.tmp"
-_VERSION: Final = 1
-_BYTES_MAX: Final = 64 * 1024 * 1024  # four million stretches of blocks
+_VERSION: Final = 2
+_BYTES_MAX: Final = 64 * 1024 * 1024  # two and a half million stretches of blocks
 
 ReadRecord = Callable[[int], Record]
 
 
 def encode(oplog: Oplog, tree: Tree, store_id: bytes, last: Record) -> bytes:
     """The checkpoint of this state, of which `last` was the newest record."""
-    signed = oplog.signed
+    signed, verifier = oplog.signed, oplog.verifier
     body = cbor.encode(
         [
             _VERSION,
@@ -37,10 +42,16 @@ def encode(oplog: Oplog, tree: Tree, store_id: bytes, last: Record) -> bytes:
             oplog.length,
             oplog.fork,
             [[root.index, root.size, root.hash] for root in tree.roots],
-            _little_endian(oplog.run_indexes),
-            _little_endian(oplog.run_sequences),
+            _little_endian(oplog.runs.firsts),
+            _little_endian(oplog.runs.sequences),
+            _little_endian(oplog.runs.ends),
             [] if signed is None else [signed.length, signed.fork, signed.signature],
             [[length, signer, signature] for (length, signer), signature in sorted(oplog.partials.items())],
+            b"" if verifier is None else verifier.manifest.encode(),
+            sorted(oplog.foreign_signers),
+            oplog.plain,
+            b"" if oplog.conflict is None else oplog.conflict.encode(),
+            [list(each) for each in oplog.discarded],
         ]
     )
     return body + hash256(body)
@@ -48,7 +59,7 @@ def encode(oplog: Oplog, tree: Tree, store_id: bytes, last: Record) -> bytes:
 
 def decode(data: bytes, header: CoreHeader, store_id: bytes, read: ReadRecord) -> tuple[Oplog, Tree]:
     """State and roots; raises `RemoteError` where the checkpoint must not be believed."""
-    oplog, tree, store, digest = _parse(data)
+    oplog, tree, store, digest, manifest = _parse(data)
     if store != store_id:
         raise RemoteError("checkpoint: of another log")
     try:
@@ -57,6 +68,9 @@ def decode(data: bytes, header: CoreHeader, store_id: bytes, read: ReadRecord) -
     except (IndexError, StorageError) as error:
         raise RemoteError(f"checkpoint: {error}") from error
     oplog.header = header
+    oplog.verifier = header.verifier
+    if header.verifier is None and manifest:
+        oplog.verifier = Verifier(header.key, Manifest.decode(manifest))
     return oplog, tree
 
 
@@ -70,14 +84,14 @@ def block_of(data: bytes | None, sequence: int) -> int | None:
         return None
 
 
-def _parse(data: bytes) -> tuple[Oplog, Tree, bytes, bytes]:
-    """State without header, roots, the log's id and the digest of its last record, as far as the bytes say."""
+def _parse(data: bytes) -> tuple[Oplog, Tree, bytes, bytes, bytes]:
+    """State without header, roots, the log's id, the digest of its last record, and the manifest."""
     body, own_hash = data[:-HASH_BYTES], data[-HASH_BYTES:]
     if hash256(body) != own_hash:
         raise RemoteError("checkpoint: damaged")
     match cbor.decode(body, bytes_max=_BYTES_MAX):
         case [
-            1,
+            2,
             bytes(store),
             int(sequence),
             bytes(digest),
@@ -86,18 +100,29 @@ def _parse(data: bytes) -> tuple[Oplog, Tree, bytes, bytes]:
             list(roots),
             bytes(indexes),
             bytes(sequences),
+            bytes(ends),
             list(signed),
             list(partials),
+            bytes(manifest),
+            list(signers),
+            bool(plain),
+            bytes(conflict),
+            list(discards),
         ]:
             pass
         case _:
             raise RemoteError("checkpoint: another version", reason="version")
     oplog = Oplog()
     oplog.next_sequence, oplog.length, oplog.fork = sequence, length, fork
-    oplog.run_indexes, oplog.run_sequences = _from_little_endian(indexes), _from_little_endian(sequences)
+    oplog.runs = Runs(_from_little_endian(indexes), _from_little_endian(sequences), _from_little_endian(ends))
     oplog.signed = Signed(*signed) if signed else None
     oplog.partials = {(at, signer): signature for at, signer, signature in partials}
-    return oplog, Tree(length, tuple(Node(*root) for root in roots)), store, digest
+    oplog.foreign_signers = set(signers)
+    oplog.plain = plain
+    oplog.conflict = decode_conflict(conflict) if conflict else None
+    for first, end in discards:
+        oplog.discarded.add(first, end)
+    return oplog, Tree(length, tuple(Node(*root) for root in roots)), store, digest, manifest
 
 
 def save(disk: Disk, data: bytes) -> None:

@@ -1,17 +1,21 @@
-"""One append-only signed log on this disk: the asyncio shell around oplog, Merkle tree, signatures and encryption.
+"""One signed log on this disk, our own or somebody else's: the asyncio shell around state, intake and signing.
 
     core = await Hypercore.open(folder, create=True, key_pair=KeyPair.generate())
     length = await core.append([b"..."], urgent=True)    # durable when this returns, and signed after that
     core.get(length - 1)
 
+    copy = await Hypercore.open(folder, create=True, key=key)    # filled by peers, wholly or in parts
+    await copy.fetch(7)
+
 Invariants
-- A block is durable before it is hashed into `length`, signed or readable; a failed group leaves no trace of itself.
+- A block is durable before it is hashed into `length`, signed, readable or told of; a failed group leaves no trace.
 - An index is never used for other content at the same fork: a truncation raises the fork, durably, before it shows.
-- `signed` is all that may be shown to others. With one signer it follows each group; with several, once a quorum has
+- `shown` is all that may be told to others. With one signer it follows each group; with several, once a quorum has
   signed (`sign` here, `add_signature` for the others').
 - Signatures of our own can be made again, so they cost no sync: they are written along with a later group.
+- What a peer sent is checked against a signature before it is remembered at all (`intake.py`).
 
-Folder: `log/` (the truth; see `oplog.py`) and `derived/` (tree nodes, checkpoint; may be deleted at any time).
+Folder: `log/` (the truth; see `records.py`) and `derived/` (tree nodes, checkpoint; may be deleted at any time).
 """
 
 import asyncio
@@ -23,14 +27,36 @@ from typing import Final
 
 from edge.crypto.hashing import discovery_key
 from edge.crypto.keys import KeyPair
-from edge.errors import ConfigError, LocalError, RemoteError, SignatureError, StorageError, StorageFault
-from edge.hypercore.encryption import HEADER_BYTES, BlockCipher
+from edge.errors import BlockMissing, ConfigError, LocalError, RemoteError, StorageError, StorageFault
+from edge.hypercore import edits, flat_tree
+from edge.hypercore.checking import Proven
+from edge.hypercore.conflict import Conflict
+from edge.hypercore.demand import Demand, Download
+from edge.hypercore.encryption import HEADER_BYTES
+from edge.hypercore.events import (
+    Closed,
+    Demanded,
+    Event,
+    Forgotten,
+    Frozen,
+    Grown,
+    Listener,
+    Stored,
+    Truncated,
+)
+from edge.hypercore.intake import Intake
 from edge.hypercore.manifest import Manifest
-from edge.hypercore.oplog import BLOCK, CoreHeader, Partial, RecordKind, Signed, encode_truncate
+from edge.hypercore.merkle import Node, Tree
+from edge.hypercore.messages import Data, Request
+from edge.hypercore.opening import new_header, open_state
+from edge.hypercore.proving import prove
+from edge.hypercore.records import BLOCK, CoreHeader, Partial, RecordKind, Signed
+from edge.hypercore.seeking import seek
+from edge.hypercore.signing import Signing, Standing
 from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
-from edge.hypercore.write_queue import Append, Edit, Records, Write, WriteQueue, closing, settle
-from edge.limits import BLOCK_BYTES_MAX, COMMIT_WINDOW_IDLE_S, GROUP_RECORDS_MAX, INTEGER_MAX, SIGNATURE_BYTES_MAX
+from edge.hypercore.write_queue import Append, Edit, Received, Records, Write, WriteQueue, closing, settle
+from edge.limits import BLOCK_BYTES_MAX, COMMIT_WINDOW_IDLE_S, GROUP_RECORDS_MAX, SIGNATURE_BYTES_MAX
 from edge.storage.committer import GroupCommitter
 from edge.storage.disk import Disk
 from edge.storage.files import OsDisk
@@ -39,6 +65,9 @@ from edge.storage.metrics import StorageMetrics
 
 SIGNATURE_EVERY_BLOCKS: Final = 64  # how far the newest signature on disk may lag; more often only costs flash
 _SCAN_SLICE: Final = 256  # records that a long read takes before the loop gets its turn
+
+Shown = tuple[int, int, Tree, bytes]
+"""Fork, length, tree and signature of a state that others may be told."""
 
 
 class Hypercore:
@@ -50,33 +79,43 @@ class Hypercore:
         *,
         key_pair: KeyPair | None = None,
         encryption_key: bytes | None = None,
+        held: bool = False,
         metrics: StorageMetrics | None = None,
         window_s: float = COMMIT_WINDOW_IDLE_S,
     ) -> None:
         """A recovered core; nothing runs yet. Use `open` or `open_on`."""
         self._state = state
         header = state.header
-        self.verifier: Final = header.verifier
-        self.encrypted: Final = header.encrypted
-        self._key_pair = key_pair
-        self._signer = None if key_pair is None else self.manifest.signer_index(key_pair.public_key)
-        if key_pair is not None and self._signer is None:
-            raise ConfigError("key pair", "it is not a signer of this core")
-        self._cipher: BlockCipher | None = None
-        if encryption_key is not None:
-            if not header.encrypted:
-                raise ConfigError("encryption key", "this core is not encrypted")
-            self._cipher = BlockCipher.of(self.key, encryption_key, compat=self.verifier.compat)
-        self._signed = state.oplog.signed
-        self._committer = GroupCommitter(state.log, metrics=metrics)
-        self._queue = WriteQueue(
-            records_max=GROUP_RECORDS_MAX - 1,
-            cost_max=state.log.group_bytes - RECORD_COST - SIGNATURE_BYTES_MAX,  # a signature rides along
-            window_s=window_s,
-            monotonic=time.monotonic,
+        if encryption_key is not None and not header.encrypted and header.verifier is not None:
+            raise ConfigError("encryption key", "this core is not encrypted")
+        self.encrypted: Final = header.encrypted or encryption_key is not None
+        self._signing = Signing(
+            state, key_pair=key_pair, encryption_key=encryption_key, encrypted=self.encrypted, held=held
         )
+        self._committer = GroupCommitter(state.log, metrics=metrics)
+        cost_max = state.log.group_bytes - RECORD_COST - SIGNATURE_BYTES_MAX  # a signature rides along
+        self._cost_max = cost_max
+        self._queue = WriteQueue(
+            records_max=GROUP_RECORDS_MAX - 1, cost_max=cost_max, window_s=window_s, monotonic=time.monotonic
+        )
+        self.demand: Final = Demand(self.held, lambda: self._publish([Demanded()]))
+        self._intake = Intake(
+            state,
+            self._queue,
+            self.demand,
+            records_max=GROUP_RECORDS_MAX - 1,
+            cost_max=cost_max,
+            foreign=self._signing.foreign,
+        )
+        self.accept: Final[Callable[[Data], None]] = self._intake.accept
+        self.known: Final[Callable[[int], Node | None]] = self._intake.known
+        self.pending: Final[Callable[[int], bool]] = self._intake.pending
+        self._shown: Shown | None = None
+        self._listeners: list[Listener] = []
+        self._waiting: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._sign_own()
+        self._closed = False
+        self._signing.cipher  # noqa: B018 - a key that is none is refused now
 
     # --- opening and closing -----------------------------------------------------------------------------------------
 
@@ -90,35 +129,41 @@ class Hypercore:
         manifest: Manifest | None = None,
         compat: bool = False,
         encryption_key: bytes | None = None,
+        encrypted: bool = False,
         key: bytes | None = None,
+        held: bool = False,
         metrics: StorageMetrics | None = None,
         window_s: float = COMMIT_WINDOW_IDLE_S,
     ) -> "Hypercore":
         """Open the core in `directory`; with `create`, make it first where there is none.
 
-        A new core is defined by `manifest`, or by `key_pair` alone (one signer; `compat`: its public key is the key),
-        and is encrypted if it gets an `encryption_key` (32 bytes). An existing core must agree with what is given, and
-        can be read without its key pair. Raises `ConfigError` where it disagrees, `StorageError` for the disk.
+        A new core is defined by `manifest`, by `key_pair` alone (one signer; `compat`: its public key is the key), or
+        is somebody else's of which only `key` is known. It is encrypted if it gets an `encryption_key` (32 bytes), or
+        if `encrypted` says so of somebody else's that is only to be kept. An existing core must agree with what is
+        given, and can be read without its key pair. `held`: not written until `release`. Raises `ConfigError` where it
+        disagrees, `StorageError` for the disk.
         """
 
         def at_work() -> "Hypercore":
             log = OsDisk(directory / "log", create=create)
             derived = OsDisk(directory / "derived", create=True)
-            header = None
-            if create:
-                header = _new_header(key_pair, manifest, compat=compat, encrypted=encryption_key is not None)
             return cls._recovered(
                 log,
                 derived,
                 header,
                 key_pair=key_pair,
                 encryption_key=encryption_key,
+                held=held,
                 metrics=metrics,
                 window_s=window_s,
             )
 
         if not create and not (directory / "log").is_dir():
             raise ConfigError("feed", f"no core in {directory}")
+        header = None
+        if create:
+            secret = encrypted or encryption_key is not None
+            header = new_header(key_pair, manifest, key, compat=compat, encrypted=secret)
         core = await asyncio.to_thread(at_work)
         return await core._start(key)
 
@@ -131,11 +176,19 @@ class Hypercore:
         header: CoreHeader | None = None,
         key_pair: KeyPair | None = None,
         encryption_key: bytes | None = None,
+        held: bool = False,
         window_s: float = COMMIT_WINDOW_IDLE_S,
     ) -> "Hypercore":
         """The same on given disks; with `header`, make a core with this header where there is none."""
         core = cls._recovered(
-            log, derived, header, key_pair=key_pair, encryption_key=encryption_key, metrics=None, window_s=window_s
+            log,
+            derived,
+            header,
+            key_pair=key_pair,
+            encryption_key=encryption_key,
+            held=held,
+            metrics=None,
+            window_s=window_s,
         )
         return await core._start(None)
 
@@ -148,14 +201,20 @@ class Hypercore:
         *,
         key_pair: KeyPair | None,
         encryption_key: bytes | None,
+        held: bool,
         metrics: StorageMetrics | None,
         window_s: float,
     ) -> "Hypercore":
-        state = CoreState.open(log_disk, derived, header)
+        state = open_state(log_disk, derived, header)
         try:
-            if header is not None and state.header != header:
-                raise ConfigError("feed", f"{log_disk.describe()} holds another core")
-            return cls(state, key_pair=key_pair, encryption_key=encryption_key, metrics=metrics, window_s=window_s)
+            return cls(
+                state,
+                key_pair=key_pair,
+                encryption_key=encryption_key,
+                held=held,
+                metrics=metrics,
+                window_s=window_s,
+            )
         except BaseException:
             state.close()
             raise
@@ -165,6 +224,7 @@ class Hypercore:
             self._state.close()
             raise ConfigError("key", f"the core here has the key {self.key.hex()}")
         self._tasks = [asyncio.create_task(self._committer.run()), asyncio.create_task(self._write())]
+        self._committer.discard(self._state.oplog.discarded)
         return self
 
     async def watch(self) -> None:
@@ -180,6 +240,10 @@ class Hypercore:
         try:
             await tasks[1]
         finally:
+            self._closed = True
+            self.demand.close(closing())
+            self._publish([Closed()])
+            self._listeners.clear()
             await self._committer.close()
             await asyncio.gather(tasks[0], return_exceptions=True)
             self._state.close()
@@ -189,7 +253,7 @@ class Hypercore:
     @property
     def key(self) -> bytes:
         """Who knows it can find and verify the core, and read it where it is not encrypted."""
-        return self.verifier.key
+        return self._state.header.key
 
     @property
     def discovery_key(self) -> bytes:
@@ -197,19 +261,31 @@ class Hypercore:
         return discovery_key(self.key)
 
     @property
-    def manifest(self) -> Manifest:
-        """Who signs."""
-        return self.verifier.manifest
+    def verifier(self) -> Verifier | None:
+        """Whether signatures hold; None until a peer has told the manifest of somebody else's core."""
+        return self._intake.verifier
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Who signs; None like `verifier`."""
+        verifier = self._intake.verifier
+        return None if verifier is None else verifier.manifest
+
+    @property
+    def compat(self) -> bool:
+        """Whether the core is known to be from before manifests."""
+        verifier = self._intake.verifier
+        return verifier is not None and verifier.compat
 
     @property
     def length(self) -> int:
-        """Durable blocks. Not all of them may be signed yet where several must sign."""
-        return self._state.length
+        """Durable length. Not all blocks need be signed yet where several must sign, or be here where we do not."""
+        return self._state.tree.length
 
     @property
     def byte_length(self) -> int:
-        """Bytes of the durable blocks, without what encryption adds."""
-        return self._state.tree.byte_length - (HEADER_BYTES * self.length if self.encrypted else 0)
+        """Bytes of the blocks below the length, without what encryption adds."""
+        return self._state.tree.byte_length - self._padding * self.length
 
     @property
     def fork(self) -> int:
@@ -217,19 +293,29 @@ class Hypercore:
         return self._state.oplog.fork
 
     @property
+    def standing(self) -> Standing:
+        """What this disk may do with the core."""
+        return self._signing.standing
+
+    @property
     def writable(self) -> bool:
-        """Whether blocks can be appended: a signer's key pair is here, and the encryption key if there must be one."""
-        return self._signer is not None and (self._cipher is not None or not self.encrypted)
+        """Whether blocks can be appended: the standing is WRITER, and an encryption key is here if there must be."""
+        return self._signing.writable
 
     @property
     def signed(self) -> Signed | None:
         """The newest complete signature and the state it covers; None: nothing may be shown to others yet."""
-        return self._signed
+        return self._signing.signed
 
     @property
     def queue_depth(self) -> int:
         """Blocks that wait to be written."""
         return self._queue.depth
+
+    @property
+    def frozen(self) -> Conflict | None:
+        """The proof that two histories were signed."""
+        return self._state.oplog.conflict
 
     def tree_hash(self, length: int | None = None) -> bytes:
         """The tree hash now, or as it was at a smaller `length`."""
@@ -238,7 +324,10 @@ class Hypercore:
     def signable(self, length: int | None = None) -> bytes:
         """What a signer signs for `length` at the current fork (default: now)."""
         length = self.length if length is None else length
-        return self.verifier.signable(self.tree_hash(length), length, self.fork, self._signer or 0)
+        verifier = self.verifier
+        if verifier is None:
+            raise LocalError("nobody knows yet who signs this core")
+        return verifier.signable(self.tree_hash(length), length, self.fork, self._signing.signer or 0)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -247,15 +336,14 @@ class Hypercore:
 
         Either all of them follow each other in the log or, after an error, none; after a power cut that came before
         the answer, a beginning of them may be found. `urgent`: somebody waits, so flush at once; otherwise blocks are
-        gathered for a moment. Raises `StorageError` (FULL and IO may pass, so trying again makes sense) and
-        `LocalError` for blocks too large.
+        gathered for a moment. Raises `StorageError` (FULL and IO may pass, so trying again makes sense; READ_ONLY says
+        why this disk may not write) and `LocalError` for blocks too large.
         """
         blocks = list(blocks)
-        if not self.writable:
-            raise StorageError("this core cannot be written here: a key is missing", fault=StorageFault.READ_ONLY)
+        self._signing.check_writable()
         if not blocks:
             return self.length
-        extra = RECORD_COST + (HEADER_BYTES if self.encrypted else 0)
+        extra = RECORD_COST + self._padding
         cost = sum(map(len, blocks)) + extra * len(blocks)
         if not self._queue.fits(len(blocks), cost) or max(map(len, blocks)) > BLOCK_BYTES_MAX:
             raise LocalError(f"{len(blocks)} blocks of {cost} bytes in all are too much for one group")
@@ -269,32 +357,17 @@ class Hypercore:
 
         Signatures for the old fork count no more. Raises `LocalError` for a length or fork that is none.
         """
-        if not self.writable:
-            raise StorageError("this core cannot be written here: a key is missing", fault=StorageFault.READ_ONLY)
+        self._signing.check_writable()
 
-        def prepare() -> tuple[Records, Callable[[int], None]]:
-            new_fork = self.fork + 1 if fork is None else fork
-            if not 0 <= length <= self.length:
-                raise LocalError(f"cannot truncate {self.length} blocks to {length}")
-            if not self.fork < new_fork <= INTEGER_MAX:
-                raise LocalError(f"fork {new_fork} does not come after fork {self.fork}")
-            tree, payload = self._state.tree_at(length), encode_truncate(length, new_fork)
-
-            def durable(sequence: int) -> None:
-                self._state.truncated(sequence, payload, tree)
-                self._signed = None
-                self._sign_own()
-
-            return [(RecordKind.TRUNCATE, payload)], durable
+        def prepare() -> edits.Prepared:
+            self._signing.check_writable()
+            return edits.truncation(self._state, length, fork)
 
         await self._edit(prepare)
 
     async def sign(self, length: int | None = None) -> Partial:
         """Our own part of the signature over `length` (default: now), of a core with several signers; durable."""
-        if self._key_pair is None or self._signer is None:
-            raise StorageError("this core cannot be signed here: the key is missing", fault=StorageFault.READ_ONLY)
-        length = self.length if length is None else length
-        part = Partial(self._signer, length, self.fork, self._key_pair.sign(self.signable(length)))
+        part = self._signing.part(self.length if length is None else length)
         await self.add_signature(part)
         return part
 
@@ -303,39 +376,32 @@ class Hypercore:
 
         Raises `SignatureError` if it does not hold, `RemoteError` if it speaks of another state than ours.
         """
+        await self._edit(lambda: edits.signature_part(self._state, self._signing, part))
+        signed = self._signing.signed
+        return signed is not None and signed.length >= part.length
 
-        def prepare() -> tuple[Records, Callable[[int], None]]:
-            if part.fork != self.fork or not 0 < part.length <= self.length:
-                raise RemoteError(f"no length {part.length} at fork {part.fork} here", reason="state")
-            if not 0 <= part.signer < len(self.manifest.signers):
-                raise SignatureError(f"signer {part.signer} is unknown")
-            self.verifier.verify_single(
-                part.signer, part.signature, self.tree_hash(part.length), part.length, part.fork
-            )
-            records: Records = [(RecordKind.PARTIAL, part.encode())]
-            parts = {signer: sig for (at, signer), sig in self._state.oplog.partials.items() if at == part.length}
-            parts[part.signer] = part.signature
-            newest = self._signed.length if self._signed else 0
-            if len(parts) >= self.manifest.quorum and part.length > newest:
-                signed = Signed(part.length, part.fork, self.verifier.assemble(parts))
-                records.append((RecordKind.SIGNATURE, signed.encode()))
+    async def clear(self, start: int, end: int | None = None) -> None:
+        """Give up held blocks `start` to `end` (exclusive; default: the next one only); durable when this returns.
 
-            def durable(sequence: int) -> None:
-                for offset, (kind, payload) in enumerate(records):
-                    self._state.oplog.apply(sequence + offset, kind, payload)
-                self._signed = self._state.oplog.signed
+        Length, tree and signatures stay, and so do the proofs of all other blocks. The room comes back by and by. A
+        cleared block can be fetched again where a peer has it.
+        """
+        end = min(start + 1 if end is None else end, self.length)
+        while next(self.held(start, end), None) is not None:
+            await self._edit(lambda: edits.clearing(self._state, self.signed, start, end, self._cost_max))
+            self._committer.discard(self._state.oplog.discarded)
 
-            return records, durable
-
-        await self._edit(prepare)
-        return self._signed is not None and self._signed.length >= part.length
+    def release(self) -> None:
+        """Say of a core opened as `held` that it is the newest copy and the only one that is written."""
+        self._signing.release()
+        self._publish([Grown()])
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def get(self, index: int, *, proven: bool = False) -> bytes:
         """One block, decrypted. Its checksum is always checked; `proven`: also its path to the Merkle root.
 
-        Raises `IndexError` out of range, `StorageError` CORRUPT naming the block.
+        Raises `IndexError` out of range, `BlockMissing`, and `StorageError` CORRUPT naming the block.
         """
         stored = self._state.stored(index)
         if proven:
@@ -349,22 +415,193 @@ class Hypercore:
             yield self._opened(index, stored)
 
     async def verify(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Read every record back and check blocks, tree and signatures; returns the number of blocks.
+        """Read every record back and check blocks, tree and signatures; returns the length.
 
         Raises `BlockCorrupt` (edge.hypercore.audit) naming the first bad block, `StorageError` for other damage.
         `progress` is called with records done and in all. Appends go on meanwhile; what they add is not looked at.
         """
-        audit = self._state.audit(self._signed)
-        for done in audit.steps():
-            if done % _SCAN_SLICE == 0:
+        audit = self._state.audit(self.signed)
+        for count, done in enumerate(audit.steps()):
+            if count % _SCAN_SLICE == 0:
                 if progress is not None:
                     progress(done, audit.stop)
                 await asyncio.sleep(0)
         return audit.tree.length
 
+    async def fetch(self, index: int, timeout_s: float | None = None) -> bytes:
+        """One block, from peers if it is not here; waits for one that is not written yet.
+
+        Raises `BlockMissing` where nobody has brought it in time.
+        """
+        if not self.has(index):
+            self._check_open()
+            wish = self.demand.block(index)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await wish
+            except TimeoutError as error:
+                raise BlockMissing(index) from error
+        return self.get(index)
+
+    def download(self, start: int = 0, end: int | None = None) -> Download:
+        """Have peers bring blocks `start` to `end`; without an end, also all that come later. `done` is its future."""
+        self._check_open()
+        return self.demand.range(start, end)
+
+    async def update(self) -> bool:
+        """Ask the peers at hand for a longer log; returns whether there was one."""
+        self._check_open()
+        return False if self.writable else await self.demand.upgrade()
+
+    async def changed(self, length: int, fork: int) -> None:
+        """Return once length or fork is another than these."""
+        while (self.length, self.fork) == (length, fork):
+            self._check_open()
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    async def seek(self, offset: int) -> tuple[int, int]:
+        """The block that byte `offset` of the log lies in, and where in it; past the last block for the very end.
+
+        Raises `IndexError` out of range. Tree nodes that are missing come from peers.
+        """
+        while True:
+            found = seek(self._intake.ahead, offset, self._padding, self.known)
+            if found is not None:
+                return found
+            self._check_open()
+            await self.demand.seek(offset, self._padding)
+
+    # --- for peers ---------------------------------------------------------------------------------------------------
+
+    @property
+    def shown(self) -> Shown | None:
+        """The newest state that has a signature."""
+        signed = self._signing.signed
+        if signed is None or self._state.oplog.conflict is not None:
+            return None
+        shown = self._shown
+        if shown is None or shown[3] is not signed.signature:
+            shown = signed.fork, signed.length, self._state.tree_at(signed.length), signed.signature
+            self._shown = shown
+        return shown
+
+    @property
+    def ahead(self) -> Tree:
+        """The durable tree, or what accepted upgrades will make of it."""
+        return self._intake.ahead
+
+    @property
+    def backlog(self) -> int:
+        """Bytes accepted from peers and not yet durable."""
+        return self._intake.backlog
+
+    @property
+    def contiguous(self) -> int:
+        """Blocks held from 0 on without a hole."""
+        return self._state.oplog.runs.contiguous
+
+    def has(self, index: int) -> bool:
+        """Whether block `index` is held."""
+        return self._state.oplog.runs.has(index)
+
+    def held(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Stretches of held blocks between `start` and `end`, ascending."""
+        return self._state.oplog.runs.held(start, end)
+
+    def prove(self, request: Request) -> Data:
+        """The answer to a request, from what is shown.
+
+        Raises `BlockMissing` for what is not here, `RemoteError` for what no log like this can answer.
+        """
+        shown = self.shown
+        if shown is None:
+            raise RemoteError("nothing is shown of this core", reason="invalid_request")
+        fork, _, tree, signature = shown
+        manifest = self.manifest if request.manifest and not self.compat else None
+        stored, node = self._state.stored, self._node
+        try:
+            return prove(
+                request, tree=tree, fork=fork, signature=signature, nodes=node, block=stored, manifest=manifest
+            )
+        except BlockMissing:
+            if not self._state.owes(request.block.index if request.block and not request.upgrade else None):
+                raise
+        return prove(request, tree=tree, fork=fork, signature=signature, nodes=node, block=stored, manifest=manifest)
+
+    def accept_reorg(self, whole: Proven, shared: int) -> None:
+        """Follow a longer fork, of which up to `shared` leading blocks are ours: as many as the nodes prove."""
+        self._intake.accept_reorg(whole, shared)
+
+    async def conflict(self, proof: Conflict) -> None:
+        """Keep the proof that two histories were signed, durably, and freeze. Raises `SignatureError` if it is none."""
+        await self._edit(lambda: edits.freezing(self._state, proof))
+
+    async def flushed(self) -> None:
+        """Return once all that was accepted up to now is durable; `StorageError` if it is forgotten instead."""
+        last = self._intake.last()
+        if last is None:
+            return
+        if last.done is None:
+            last.done = asyncio.get_running_loop().create_future()
+        self._queue.hurry(last)
+        await asyncio.shield(last.done)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Hear events (`events.py`) until the returned function is called."""
+        self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with contextlib.suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
     # --- within ------------------------------------------------------------------------------------------------------
 
-    async def _edit(self, prepare: Callable[[], tuple[Records, Callable[[int], None]]]) -> None:
+    @property
+    def _padding(self) -> int:
+        return HEADER_BYTES if self.encrypted else 0
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closing()
+
+    def _node(self, index: int) -> Node:
+        node = self._state.find(index)
+        if node is None:
+            raise BlockMissing(flat_tree.left_span(index) // 2)
+        return node
+
+    def _opened(self, index: int, stored: bytes) -> bytes:
+        if not self.encrypted:
+            return stored
+        cipher = self._signing.cipher
+        if cipher is None:
+            raise ConfigError("encryption key", "this core is encrypted; its blocks need the key")
+        return cipher.decrypt(index, stored)
+
+    def _publish(self, events: list[Event]) -> None:
+        """Tell everybody what has become durable."""
+        self._shown = None
+        for event in events:
+            if isinstance(event, Stored):
+                self.demand.arrived(event.start, event.end)
+            elif isinstance(event, Truncated):
+                self.demand.truncated(event.length)
+            elif isinstance(event, Frozen):
+                self.demand.close(StorageError("the core is frozen", fault=StorageFault.READ_ONLY))
+            if isinstance(event, Grown | Closed):
+                self.demand.grown()
+                waiting, self._waiting = self._waiting, []
+                for future in waiting:
+                    if not future.done():
+                        future.set_result(None)
+            for listener in list(self._listeners):
+                listener(event)
+
+    async def _edit(self, prepare: Callable[[], edits.Prepared]) -> None:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.put(Edit(prepare, time.monotonic(), done))
         await done
@@ -382,100 +619,82 @@ class Hypercore:
             raise
 
     async def _write_group(self, group: list[Write]) -> None:
-        first = group[0]
         try:
-            if isinstance(first, Edit):
-                records, durable = first.prepare()
-                lengths = [0]
-            else:
-                records, durable, lengths = self._prepare_blocks(
-                    [write for write in group if isinstance(write, Append)]
-                )
-            sequence = await self._committer.append(records, urgent=True)
+            records, durable, lengths = self._prepare(group)
+            sequence = await self._committer.append(records, urgent=True) if records else 0
         except (StorageError, RemoteError, LocalError) as error:
-            for write in group:
-                settle(write, error)
+            self._fail(group, error)
             return
         except BaseException:
-            for write in group:
-                settle(write, closing())
+            self._fail(group, closing())
             raise
         try:
-            durable(sequence)
+            events = durable(sequence)
+            self._signing.sign_own()
+            self._publish(events)
         except BaseException:  # our own mistake: the writer ends, and nobody waits for ever
             for write in group:
                 settle(write, closing())
             raise
+        refused: StorageError | None = None
+        if isinstance(group[0], Append) and self._signing.behind:  # a peer's history takes the place of these blocks
+            with contextlib.suppress(StorageError):
+                self._signing.check_writable()
+            refused = StorageError("a peer has shown a longer history of this core", fault=StorageFault.READ_ONLY)
         for write, length in zip(group, lengths, strict=True):
-            settle(write, length)
+            settle(write, refused or length)
 
-    def _prepare_blocks(self, writes: list[Append]) -> tuple[Records, Callable[[int], None], list[int]]:
-        start, fork, cipher = self.length, self.fork, self._cipher
+    def _fail(self, group: list[Write], error: StorageError | RemoteError | LocalError) -> None:
+        for write in group:
+            settle(write, error)
+        if isinstance(group[0], Received):
+            if not isinstance(error, StorageError):
+                raise error
+            self._intake.forget(error)
+            self._publish([Forgotten(error)])
+
+    def _prepare(self, group: list[Write]) -> tuple[Records, Callable[[int], list[Event]], list[int]]:
+        first = group[0]
+        if isinstance(first, Edit):
+            return *first.prepare(), [0]
+        if self._state.oplog.conflict is not None:
+            raise StorageError("the core is frozen", fault=StorageFault.READ_ONLY)
+        if isinstance(first, Received):
+            return *self._intake.prepare(first, behind=self._signing.behind), [0]
+        return self._prepare_blocks([write for write in group if isinstance(write, Append)])
+
+    def _prepare_blocks(self, writes: list[Append]) -> tuple[Records, Callable[[int], list[Event]], list[int]]:
+        self._signing.check_writable()
+        start, fork, cipher = self.length, self.fork, self._signing.cipher
         stored = [block for write in writes for block in write.blocks]
-        if cipher is not None:
+        if self.encrypted and cipher is not None:
             stored = [cipher.encrypt(start + offset, fork, block) for offset, block in enumerate(stored)]
         records: Records = []
-        signed = self._signed if self._signature_due(SIGNATURE_EVERY_BLOCKS) else None
+        signed = self._signing.due(SIGNATURE_EVERY_BLOCKS)
         if signed is not None:
             records.append((RecordKind.SIGNATURE, signed.encode()))
         records += [(BLOCK, block) for block in stored]
         tree, born = self._state.tree.append(stored)
+        lengths = []
+        length = start
+        for write in writes:
+            length += len(write.blocks)
+            lengths.append(length)
 
-        def durable(sequence: int) -> None:
+        def durable(sequence: int) -> list[Event]:
             if signed is not None:
-                self._state.oplog.apply(sequence, RecordKind.SIGNATURE, signed.encode())
+                self._state.apply(sequence, RecordKind.SIGNATURE, signed.encode())
                 sequence += 1
             self._state.appended(sequence, tree, born)
-            self._sign_own()
+            return [Grown(), Stored(start, tree.length)]
 
-        lengths = []
-        for write in writes:
-            start += len(write.blocks)
-            lengths.append(start)
         return records, durable, lengths
 
-    def _sign_own(self) -> None:
-        """Sign the durable state where our signature alone is enough."""
-        if self._key_pair is None or self.manifest.quorum != 1 or len(self.manifest.signers) != 1:
-            return
-        length, fork = self.length, self.fork
-        prologue = self.manifest.prologue
-        if (length == 0 and fork == 0) or (prologue is not None and length <= prologue.length):
-            return
-        self._signed = Signed(length, fork, self.verifier.sign(self._key_pair, self._state.tree.hash(), length, fork))
-
-    def _signature_due(self, blocks: int) -> bool:
-        """Whether the newest signature on disk is `blocks` behind the newest one, or of an earlier fork."""
-        if self._signed is None or self._signed == self._state.oplog.signed:
-            return False
-        written = self._state.oplog.signed
-        return written is None or self._signed.length - written.length >= blocks
-
     async def _persist_signature(self) -> None:
-        signed = self._signed
-        if signed is None or not self._signature_due(0):
+        signed = self._signing.due(0)
+        if signed is None or self._state.oplog.conflict is not None:
             return
         payload = signed.encode()
         with contextlib.suppress(StorageError):  # it can be made again
-            self._state.oplog.apply(
-                await self._committer.append([(RecordKind.SIGNATURE, payload)], urgent=True),
-                RecordKind.SIGNATURE,
-                payload,
-            )
-
-    def _opened(self, index: int, stored: bytes) -> bytes:
-        if not self.encrypted:
-            return stored
-        if self._cipher is None:
-            raise ConfigError("encryption key", "this core is encrypted; its blocks need the key")
-        return self._cipher.decrypt(index, stored)
-
-
-def _new_header(key_pair: KeyPair | None, manifest: Manifest | None, *, compat: bool, encrypted: bool) -> CoreHeader:
-    if manifest is None:
-        if key_pair is None:
-            raise LocalError("a new core needs a key pair or a manifest")
-        if compat:
-            return CoreHeader(Verifier.of_compat(key_pair.public_key), encrypted)
-        manifest = Manifest.single(key_pair.public_key)
-    return CoreHeader(Verifier.of(manifest), encrypted)
+            sequence = await self._committer.append([(RecordKind.SIGNATURE, payload)], urgent=True)
+            self._state.apply(sequence, RecordKind.SIGNATURE, payload)

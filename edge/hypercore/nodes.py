@@ -1,15 +1,19 @@
 """The tree nodes of one core in a file that is derived: node i stands at byte 40 i, and nothing is ever synced.
 
-A node is its size (8 bytes, little endian) and its hash (32). All of it can be computed again from the blocks, so a
-missing, torn or rotten file costs a rebuild and nothing else; for the same reason nobody trusts what `get` answers
-before it has led to a root that is known. New nodes gather in memory and go out in a few contiguous writes.
+A node is its size (8 bytes, little endian) and its hash (32); zeros are no node. All of it can be computed again from
+the log, so a missing, torn or rotten file costs a rebuild and nothing else; for the same reason nobody trusts what
+`find` answers before it has led to a root that is known. New nodes gather in memory and go out in a few contiguous
+writes.
+
+Invariant, but for damage: who finds a node finds the siblings on its way to a root of the tree.
 """
 
 from collections.abc import Iterable
 from typing import Final
 
 from edge.errors import StorageError, StorageFault
-from edge.hypercore.merkle import Node
+from edge.hypercore import flat_tree
+from edge.hypercore.merkle import Node, parent
 from edge.limits import TREE_BUFFER_NODES_MAX
 from edge.storage.disk import Disk, File, storage_error
 
@@ -17,6 +21,7 @@ NAME: Final = "tree"
 _NODE_BYTES: Final = 40
 _FLUSH_NODES: Final = 2048
 _NO_HASH: Final = bytes(32)
+_ERASE_BYTES: Final = 256 * 1024
 
 
 class NodeFile:
@@ -35,9 +40,12 @@ class NodeFile:
 
     def put(self, nodes: Iterable[Node]) -> None:
         """Remember nodes, replacing those of the same index. Never fails: the file is not worth an append."""
+        self.put_all({node.index: node for node in nodes})
+
+    def put_all(self, nodes: dict[int, Node]) -> None:
+        """The same with nodes by index."""
         unwritten = self._unwritten
-        for node in nodes:
-            unwritten[node.index] = node
+        unwritten.update(nodes)
         if len(unwritten) < self._retry_at:
             return
         if self.flush():
@@ -47,8 +55,8 @@ class NodeFile:
             self.complete = False
             unwritten.clear()
 
-    def get(self, index: int) -> Node:
-        """The node; `StorageError` CORRUPT where the file has none."""
+    def find(self, index: int) -> Node | None:
+        """The node; None where there is none. Raises `StorageError` where the disk cannot be read."""
         node = self._unwritten.get(index)
         if node is not None:
             return node
@@ -57,8 +65,55 @@ class NodeFile:
         except OSError as error:
             raise storage_error(error, f"reading {self._disk.describe()}/{NAME}") from error
         if len(data) < _NODE_BYTES or data[8:] == _NO_HASH:
-            raise StorageError(f"{self._disk.describe()}/{NAME}: node {index} is missing", fault=StorageFault.CORRUPT)
+            return None
         return Node(index, int.from_bytes(data[:8], "little"), data[8:])
+
+    def get(self, index: int) -> Node:
+        """The node; `StorageError` CORRUPT where the file has none."""
+        node = self.find(index)
+        if node is None:
+            raise StorageError(f"{self._disk.describe()}/{NAME}: node {index} is missing", fault=StorageFault.CORRUPT)
+        return node
+
+    def settle(self, nodes: Iterable[Node]) -> None:
+        """Put nodes that are true, and with them every parent that can be computed from two of them now."""
+        given = list(nodes)
+        self.put(given)
+        born: list[Node] = []
+        for node in given:
+            current = node
+            while True:
+                above = flat_tree.parent(current.index)
+                if self.find(above) is not None:
+                    break  # and so is everything above it that can be computed
+                other = self.find(flat_tree.sibling(current.index))
+                if other is None:
+                    break
+                current = parent(current, other) if current.index < other.index else parent(other, current)
+                born.append(current)
+                self._unwritten[current.index] = current
+        self.put(born)
+
+    def erase(self, length: int) -> None:
+        """Find no node any more that lies over a block from `length` on. Never fails: see `complete`."""
+        first = 2 * length
+        over = []  # nodes to the left of `first` that reach over it: one at most at each height
+        index = first
+        try:
+            size = self._file.size()
+            while flat_tree.left_span(index) > 0:
+                index = flat_tree.parent(index)
+                if index < first:
+                    over.append(index)
+            for index in [*over, *[index for index in self._unwritten if flat_tree.right_span(index) >= first]]:
+                self._unwritten.pop(index, None)
+            for index in over:
+                if index * _NODE_BYTES < size:
+                    self._file.pwrite(bytes(_NODE_BYTES), index * _NODE_BYTES)
+            for offset in range(first * _NODE_BYTES, size, _ERASE_BYTES):
+                self._file.pwrite(bytes(min(_ERASE_BYTES, size - offset)), offset)
+        except OSError:
+            self.complete = False  # what is found may be of another history: it will not lead to a root
 
     def flush(self) -> bool:
         """Write what is only in memory; False if the disk refused, and then it stays in memory."""

@@ -1,12 +1,30 @@
-"""From a segment log to the state of a core: by checkpoint and the tail after it, or by replaying everything."""
+"""From a segment log to the state of a core: by checkpoint and the tail after it, or by replaying everything.
+
+Replaying hashes the blocks that were appended here, and takes from the other records the tree nodes that were proven
+before they were written; every parent of two known nodes follows from them (`NodeFile.settle`). Blocks whose room was
+freed leave a gap in what can be hashed, until the CLEAR record comes that says what stood there.
+"""
 
 from edge.errors import RemoteError, SignatureError, StorageError, StorageFault
-from edge.hypercore import checkpoint
-from edge.hypercore.merkle import Tree
+from edge.hypercore import checkpoint, flat_tree
+from edge.hypercore.merkle import Node, Tree, leaf
 from edge.hypercore.nodes import NodeFile
-from edge.hypercore.oplog import BLOCK, CoreHeader, Oplog, RecordKind, decode_truncate
+from edge.hypercore.oplog import Oplog
+from edge.hypercore.records import (
+    BLOCK,
+    PUT,
+    CoreHeader,
+    RecordKind,
+    Upgrade,
+    decode_clear,
+    decode_nodes,
+    put_index,
+    put_nodes,
+    put_start,
+)
 from edge.storage.disk import Disk
-from edge.storage.log import SegmentLog
+from edge.storage.log import Record, SegmentLog
+from edge.storage.runs import DISCARDED
 
 _BATCH_BLOCKS = 512
 
@@ -42,6 +60,7 @@ def rebuild(log: SegmentLog, nodes: NodeFile, stop: int | None = None) -> tuple[
 
 def replay(log: SegmentLog, oplog: Oplog, tree: Tree, nodes: NodeFile, stop: int | None = None) -> Tree:
     """Take the log's records from `oplog.next_sequence` on into `oplog` and `nodes`; returns the roots after them."""
+    known: Tree | None = tree  # None: a root is not known yet
     blocks: list[bytes] = []
     for record in log.scan(oplog.next_sequence):
         if stop is not None and record.sequence >= stop:
@@ -49,12 +68,27 @@ def replay(log: SegmentLog, oplog: Oplog, tree: Tree, nodes: NodeFile, stop: int
         if record.kind == BLOCK and len(blocks) < _BATCH_BLOCKS:
             blocks.append(record.payload)
         else:
-            tree = _grow(tree, blocks, nodes)
+            known = _grow(known, oplog.length, blocks, nodes)
             blocks = [record.payload] if record.kind == BLOCK else []
+        length = oplog.length
         oplog.apply(record.sequence, record.kind, record.payload)
-        if record.kind == RecordKind.TRUNCATE:
-            tree = tree.truncate(decode_truncate(record.payload)[0], nodes.get)
-    return _grow(tree, blocks, nodes)
+        if record.kind != BLOCK:
+            known = follow(record, oplog, known, length, nodes)
+    known = _grow(known, oplog.length, blocks, nodes) or roots(oplog.length, nodes)
+    if known is None:
+        raise StorageError("the log does not say what its cleared blocks hash to", fault=StorageFault.CORRUPT)
+    return known
+
+
+def roots(length: int, nodes: NodeFile) -> Tree | None:
+    """The tree of `length` blocks as the nodes have it; None where one of its roots is not known."""
+    found: list[Node] = []
+    for index in flat_tree.full_roots(length):
+        node = nodes.find(index)
+        if node is None:
+            return None
+        found.append(node)
+    return Tree(length, tuple(found))
 
 
 def tree_at(length: int, tree: Tree, nodes: NodeFile) -> Tree:
@@ -71,16 +105,53 @@ def tree_at(length: int, tree: Tree, nodes: NodeFile) -> Tree:
 
 def check_signed(oplog: Oplog, tree: Tree, nodes: NodeFile) -> None:
     """The newest signature in the log holds. Raises `SignatureError`, or `StorageError` for bad nodes."""
-    signed, header = oplog.signed, oplog.header
-    if signed is None or header is None:
+    signed, verifier = oplog.signed, oplog.verifier
+    if signed is None or verifier is None:
         return
-    tree_hash = tree_at(signed.length, tree, nodes).hash()
-    header.verifier.verify(signed.signature, tree_hash, signed.length, signed.fork)
+    verifier.verify_tree(signed.signature, tree_at(signed.length, tree, nodes), signed.fork)
 
 
-def _grow(tree: Tree, blocks: list[bytes], nodes: NodeFile) -> Tree:
+def follow(record: Record, oplog: Oplog, tree: Tree | None, length: int, nodes: NodeFile) -> Tree | None:
+    """What a record that `oplog` has just taken does to the tree; `length` is from before it."""
+    kind, payload = record.kind, record.payload
+    if kind == PUT:
+        index = put_index(payload)
+        nodes.settle([*put_nodes(payload), leaf(index, payload[put_start(payload) :])])
+    elif kind == RecordKind.TRUNCATE:
+        tree = None if tree is None else _truncated(tree, oplog.length, nodes)
+        nodes.erase(oplog.length)
+        if tree is not None:
+            nodes.put(tree.roots)
+    elif kind == RecordKind.UPGRADE:
+        upgrade = Upgrade.decode(payload)
+        if upgrade.shared < length:
+            nodes.erase(upgrade.shared)
+        nodes.settle([*upgrade.tree.roots, *upgrade.nodes])
+        return upgrade.tree
+    elif kind == RecordKind.NODES:
+        nodes.settle(decode_nodes(payload))
+    elif kind == RecordKind.CLEAR:
+        nodes.settle(decode_clear(payload)[2])
+    elif kind == DISCARDED and oplog.length > length:
+        return None
+    return tree or roots(oplog.length, nodes)
+
+
+def _truncated(tree: Tree, length: int, nodes: NodeFile) -> Tree | None:
+    known = {root.index: root for root in tree.roots}
+    found = [known.get(index) or nodes.find(index) for index in flat_tree.full_roots(length)]
+    kept = tuple([node for node in found if node is not None])
+    return Tree(length, kept) if len(kept) == len(found) else None
+
+
+def _grow(tree: Tree | None, length: int, blocks: list[bytes], nodes: NodeFile) -> Tree | None:
+    """Hash `blocks`, the last ones below `length`."""
     if not blocks:
         return tree
+    if tree is None:
+        start = length - len(blocks)
+        nodes.settle([leaf(start + offset, block) for offset, block in enumerate(blocks)])
+        return roots(length, nodes)
     tree, born = tree.append(blocks)
     nodes.put(born)
     return tree

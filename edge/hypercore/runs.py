@@ -115,8 +115,7 @@ class Runs:
         self.firsts[low:high] = int_array("Q", [each[0] for each in kept])
         self.sequences[low:high] = int_array("Q", [each[1] for each in kept])
         self.ends[low:high] = int_array("Q", [each[2] for each in kept])
-        if gone[0][0] < self.contiguous:
-            self.contiguous = gone[0][0]
+        self.contiguous = min(self.contiguous, gone[0][0])
         return [(sequence, sequence + last - first) for first, sequence, last in gone]
 
     def truncate(self, length: int) -> None:

@@ -1,24 +1,28 @@
 """What is durable of a core: its log, the state that the log gives, and the derived files beside it. Synchronous.
 
 Invariants: `oplog` and `tree` tell of the same durable records, never of more; a tree node from the derived file is
-used only after it has led to a root of `tree`; derived files that are not good for that are made again from the log.
+used only after it has led to a root of `tree`, or where a proof by a peer agrees with it; derived files that are not
+good for that are made again from the log.
 """
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from edge.errors import LocalError, SignatureError, StorageError, StorageFault
-from edge.hypercore import checkpoint
+from edge.errors import BlockMissing, LocalError, SignatureError, StorageError, StorageFault
+from edge.hypercore import checkpoint, flat_tree
 from edge.hypercore.audit import Audit, BlockCorrupt, naming
 from edge.hypercore.merkle import Node, Tree, leaf
 from edge.hypercore.nodes import NodeFile
-from edge.hypercore.oplog import CoreHeader, RecordKind, Signed
-from edge.hypercore.recovery import rebuild, recover, tree_at
+from edge.hypercore.read_ahead import ReadAhead
+from edge.hypercore.records import BLOCK, CoreHeader, RecordKind, Signed, put_start
+from edge.hypercore.recovery import follow, rebuild, recover, tree_at
+from edge.hypercore.runs import Stretch
 from edge.storage.disk import Disk
-from edge.storage.log import SegmentLog
+from edge.storage.log import Record, SegmentLog
+from edge.storage.plan import SegmentCorrupt
 
-CHECKPOINT_EVERY_BLOCKS: Final = 8192  # blocks to hash again after a kill: about 0.1 s
+CHECKPOINT_EVERY_RECORDS: Final = 8192  # records to replay after a kill: 0.1 s of hashing
 
 
 class CoreState:
@@ -34,7 +38,10 @@ class CoreState:
         except BaseException:
             self._nodes.close()
             raise
-        self._checkpoint_at = self.length + CHECKPOINT_EVERY_BLOCKS
+        self._reads = ReadAhead(log)
+        self._rebuilt_at = -1
+        self._checkpoint_at = 0
+        self._checkpoint_later()
 
     @classmethod
     def open(cls, log_disk: Disk, derived: Disk, header: CoreHeader | None) -> "CoreState":
@@ -55,6 +62,7 @@ class CoreState:
 
     def close(self) -> None:
         """Leave a checkpoint behind, if the disk takes it, and let go of the folder."""
+        self._reads.forget()
         self.save_checkpoint()
         self._nodes.close()
         self.log.close()
@@ -68,7 +76,7 @@ class CoreState:
 
     @property
     def length(self) -> int:
-        """Durable blocks."""
+        """Durable length. Of a replica not all blocks need be here."""
         return self.tree.length
 
     # --- what became durable ------------------------------------------------------------------------------------------
@@ -79,50 +87,88 @@ class CoreState:
         self.tree = tree
         self._nodes.put(born)
 
+    def put(self, indexes: Sequence[int], nodes: dict[int, Node]) -> None:
+        """Blocks of peers are durable in the next records, ascending and none of them held, and so are `nodes`."""
+        sequence = self.oplog.next_sequence
+        stretches: list[Stretch] = []
+        first = end = -1
+        for offset, index in enumerate(indexes):
+            if index != end:
+                if end > first:
+                    stretches.append((first, sequence + offset - (end - first), end))
+                first = index
+            end = index + 1
+        if end > first:
+            stretches.append((first, sequence + len(indexes) - (end - first), end))
+        self.oplog.put(stretches, len(indexes))
+        self._nodes.put_all(nodes)
+
+    def apply(self, sequence: int, kind: int, payload: bytes) -> None:
+        """Any other record is durable."""
+        length = self.length
+        self.oplog.apply(sequence, kind, payload)
+        tree = follow(Record(sequence, kind, payload), self.oplog, self.tree, length, self._nodes)
+        if tree is None:
+            raise LocalError(f"a record of kind {kind} left the tree unknown")
+        self.tree = tree
+        if kind in (RecordKind.UPGRADE, RecordKind.CLEAR):
+            self._reads.forget()
+
     def truncated(self, sequence: int, payload: bytes, tree: Tree) -> None:
         """A TRUNCATE record is durable; `tree` is what it leaves."""
         self.oplog.apply(sequence, RecordKind.TRUNCATE, payload)
+        self._nodes.erase(tree.length)
+        self._nodes.put(tree.roots)
         self.tree = tree
-        self._checkpoint_at = min(self._checkpoint_at, tree.length + CHECKPOINT_EVERY_BLOCKS)
+        self._reads.forget()
+        self._checkpoint_at = 0  # the last one speaks of nodes that are gone
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether enough blocks came since the last one."""
-        return self.length >= self._checkpoint_at
+        """Whether enough came since the last one."""
+        return self.oplog.next_sequence >= self._checkpoint_at
 
     def save_checkpoint(self) -> None:
         """Derived, so a failure costs only a longer start."""
-        self._checkpoint_at = self.length + CHECKPOINT_EVERY_BLOCKS
+        self._checkpoint_later()
         if not self._nodes.flush() or not self._nodes.complete:
             return
         with contextlib.suppress(OSError, StorageError):
             last = self.log.read(self.oplog.next_sequence - 1)
             checkpoint.save(self._derived, checkpoint.encode(self.oplog, self.tree, self.log.store_id, last))
 
+    def _checkpoint_later(self) -> None:
+        every = max(CHECKPOINT_EVERY_RECORDS, 2 * len(self.oplog.runs.firsts))  # it is as long as they are many
+        self._checkpoint_at = self.oplog.next_sequence + every
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def stored(self, index: int) -> bytes:
-        """A block as it lies in the log, its checksum checked. Raises `IndexError` and `BlockCorrupt`."""
-        if not 0 <= index < self.length:
-            raise IndexError(f"block {index} is not in a core of {self.length} blocks")
-        with naming(self.oplog.index_of):
-            return self.log.read(self.oplog.sequence_of(index)).payload
+        """A block as peers store it, its checksum checked. Raises `IndexError`, `BlockMissing` and `BlockCorrupt`."""
+        sequence = self.oplog.runs.find(index) if index >= 0 else None
+        if sequence is None:
+            if not 0 <= index < self.length:
+                raise IndexError(f"block {index} is not in a core of {self.length} blocks")
+            raise BlockMissing(index)
+        try:
+            record = self._reads.read(index, sequence)
+        except SegmentCorrupt as error:
+            raise BlockCorrupt(index, str(error)) from error
+        payload = record.payload
+        return payload if record.kind == BLOCK else payload[put_start(payload) :]
 
     def stored_blocks(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """Index and stored form of blocks `start` to `end` (exclusive), read ahead."""
-        if not 0 <= start < end:
-            return
-        sequence_of = self.oplog.sequence_of
-        index, wanted = start, sequence_of(start)
-        with naming(self.oplog.index_of):
-            for record in self.log.scan(wanted):
-                if record.sequence != wanted:
-                    continue  # signatures, and blocks that a truncation dropped
-                yield index, record.payload
-                index += 1
-                if index >= end:
-                    return
-                wanted = sequence_of(index)
+        """Index and stored form of blocks `start` to `end` (exclusive). Raises `BlockMissing` at the first gap."""
+        for index in range(max(start, 0), end):
+            yield index, self.stored(index)
+
+    def find(self, index: int) -> Node | None:
+        """A tree node, unless it is not known."""
+        return self._nodes.find(index)
+
+    def get_node(self, index: int) -> Node:
+        """A tree node; `StorageError` CORRUPT where it is not known."""
+        return self._nodes.get(index)
 
     def tree_at(self, length: int) -> Tree:
         """Roots at a smaller length, each proven to lie under the present ones."""
@@ -132,18 +178,57 @@ class CoreState:
             raise LocalError(f"no length {length} in a core of {self.length} blocks")
         with contextlib.suppress(StorageError, SignatureError):
             return tree_at(length, self.tree, self._nodes)
-        self._rebuild_nodes()
+        self.rebuild_nodes()
         return tree_at(length, self.tree, self._nodes)
+
+    def proves(self, node: Node) -> bool:
+        """Whether `node` leads to a root; the nodes on its way are made again if they are not there."""
+        if not self._leads(node) and self.rebuild_nodes():
+            return self._leads(node)
+        return self._leads(node)
 
     def prove(self, index: int, stored: bytes) -> None:
         """Raise `BlockCorrupt` unless `stored` leads to the Merkle root as block `index`."""
-        node = leaf(index, stored)
-        with contextlib.suppress(StorageError, SignatureError):
-            if self.tree.proves(node, self._nodes.get):
-                return
-        self._rebuild_nodes()
-        if not self.tree.proves(node, self._nodes.get):
+        if not self.proves(leaf(index, stored)):
             raise BlockCorrupt(index, "it does not lead to the Merkle root")
+
+    def owes(self, index: int | None) -> bool:
+        """A tree node was missing for an answer: whether it should have been here, and has been made again.
+
+        For held block `index` all nodes on its way are known, and in a log of our own all there are.
+        """
+        damaged = self.oplog.plain or (index is not None and self.oplog.runs.has(index))
+        return damaged and self.rebuild_nodes()
+
+    def heal(self, index: int) -> bool:
+        """Whether what is known above tree node `index` was wrong, and has been made again from the log."""
+        root = self.tree.root_over(index).index
+        while index != root:
+            node = self._nodes.find(index)
+            if node is not None:
+                return not self._leads(node) and self.rebuild_nodes()
+            index = flat_tree.parent(index)
+        return False
+
+    def rebuild_nodes(self) -> bool:
+        """Make the nodes again from the log; False if that was done already and nothing came since."""
+        if self._rebuilt_at == self.oplog.next_sequence:
+            return False
+        self._rebuilt_at = self.oplog.next_sequence
+        _, tree = rebuild(self.log, self._nodes, self.oplog.next_sequence)
+        if tree != self.tree:
+            raise StorageError("the log on disk does not give this core's tree", fault=StorageFault.CORRUPT)
+        return True
+
+    def cover(self, start: int, end: int) -> list[Node]:
+        """The nodes that stand for held blocks `start` to `end` (exclusive) once they are cleared.
+
+        The largest subtrees within, and the siblings on their ways to the roots: what the proofs of others need.
+        """
+        with contextlib.suppress(StorageError):
+            return self._cover(start, end)
+        self.rebuild_nodes()
+        return self._cover(start, end)
 
     def audit(self, signed: Signed | None) -> Audit:
         """A reading back of everything up to now; `signed` is the newest signature."""
@@ -151,14 +236,40 @@ class CoreState:
             log=self.log,
             nodes=self._nodes,
             oplog=self.oplog,
-            verifier=self.header.verifier,
+            verifier=self.oplog.verifier,
+            plain=self.oplog.plain,
             stop=self.oplog.next_sequence,
             fork=self.oplog.fork,
             tree=self.tree,
             signed=signed,
+            tree_at=self.tree_at,
+            prove=self.prove,
         )
 
-    def _rebuild_nodes(self) -> None:
-        _, tree = rebuild(self.log, self._nodes, self.oplog.next_sequence)
-        if tree != self.tree:
-            raise StorageError("the blocks on disk do not give this core's tree", fault=StorageFault.CORRUPT)
+    def _leads(self, node: Node) -> bool:
+        try:
+            return self.tree.proves(node, self._nodes.get)
+        except (StorageError, SignatureError):
+            return False
+
+    def _cover(self, start: int, end: int) -> list[Node]:
+        found: dict[int, Node] = {}
+        above: list[int] = []
+        while start < end:
+            size = min(start & -start if start else 1 << 53, 1 << (end - start).bit_length() - 1)
+            index = 2 * start + size - 1
+            found[index] = self._nodes.get(index)
+            above.append(index)
+            start += size
+        passed: set[int] = set(above)
+        for subtree in above:
+            index, root = subtree, self.tree.root_over(subtree).index
+            while index != root:
+                sibling = flat_tree.sibling(index)
+                if sibling not in passed:
+                    found[sibling] = self._nodes.get(sibling)
+                index = flat_tree.parent(index)
+                if index in passed:
+                    break
+                passed.add(index)
+        return list(found.values())

@@ -4,7 +4,8 @@ One group is in flight at a time, and a block's index is given out only when its
 every write before it having succeeded, and the nonce of an encrypted block depends on the index. So when a group fails
 nothing behind it has to be called back. The window is the committer's: at once where somebody waits, else gathered.
 
-An edit (truncation, signature) is a group of its own; appends share one. Order is first come, first served.
+An edit (truncation, signature) is a group of its own; appends share one. What comes from peers gathers in one entry
+until that is taken, without a future for each block. Order is first come, first served.
 """
 
 import asyncio
@@ -13,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge.errors import StorageError, StorageFault
-from edge.limits import COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_RECORDS_MAX
+from edge.hypercore.events import Event
+from edge.hypercore.merkle import Node, Tree
+from edge.limits import COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_RECORDS_MAX, RECEIVE_WINDOW_S
 
 Records = list[tuple[int, bytes]]
 
@@ -33,14 +36,31 @@ class Append:
 class Edit:
     """Anything else. `prepare`, called when its turn comes, raises or gives records and what to do once durable."""
 
-    prepare: Callable[[], tuple[Records, Callable[[int], None]]]
+    prepare: Callable[[], tuple[Records, Callable[[int], list[Event]]]]
     since: float
     done: asyncio.Future[int] = field(repr=False)
     urgent: bool = True
     cost: int = 0
 
 
-Write = Append | Edit
+@dataclass(slots=True, eq=False)
+class Received:
+    """What peers proved and is to be written together: records in order, then blocks, and the nodes they bring."""
+
+    since: float
+    urgent: bool = False
+    cost: int = 0
+    records: Records = field(default_factory=list)
+    puts: dict[int, bytes] = field(default_factory=dict)  # by block: the payload of its record
+    nodes: dict[int, Node] = field(default_factory=dict)
+    base: tuple[int, int] | None = None  # fork and length that the first upgrade among the records continues
+    tree: Tree | None = None  # after the last upgrade
+    fork: int | None = None  # of a reorganisation
+    taken: bool = False  # nothing is added any more
+    done: asyncio.Future[int] | None = field(default=None, repr=False)
+
+
+Write = Append | Edit | Received
 
 
 class WriteQueue:
@@ -81,11 +101,28 @@ class WriteQueue:
         if self._closed:
             raise closing()
         self._queue.append(write)
+        if isinstance(write, Received):
+            self._wake.set()
+            return
         if isinstance(write, Append):
             self._blocks += len(write.blocks)
             self._cost += write.cost
         self._urgent += write.urgent
         self._wake.set()
+
+    def hurry(self, write: Received) -> None:
+        """Somebody waits for it, or it is full."""
+        if not (write.urgent or write.taken):
+            write.urgent = True
+            self._urgent += 1
+            self._wake.set()
+
+    def withdraw(self, write: Received) -> None:
+        """Forget what was not taken yet."""
+        if not write.taken:
+            self._queue.remove(write)
+            self._urgent -= write.urgent
+            write.taken = True
 
     async def next_group(self) -> list[Write]:
         """Wait until a group is due and take it; empty once closed and drained."""
@@ -114,8 +151,10 @@ class WriteQueue:
 
     async def _window(self) -> None:
         """Gather until somebody waits, a group is full, or the oldest write has waited long enough."""
-        while not (self._urgent or self._closed or self._is_full()):
-            left = self._queue[0].since + self._window_s - self._monotonic()
+        while self._queue and not (self._urgent or self._closed or self._is_full()):
+            head = self._queue[0]
+            window_s = min(RECEIVE_WINDOW_S, self._window_s) if isinstance(head, Received) else self._window_s
+            left = head.since + window_s - self._monotonic()
             if left <= 0:
                 break
             self._wake.clear()
@@ -133,7 +172,7 @@ class WriteQueue:
         blocks = cost = 0
         while self._queue:
             write = self._queue[0]
-            if isinstance(write, Edit):
+            if not isinstance(write, Append):
                 if group:
                     break
             elif group and not self.fits(blocks + len(write.blocks), cost + write.cost):
@@ -143,10 +182,12 @@ class WriteQueue:
             if isinstance(write, Append):
                 self._blocks -= len(write.blocks)
                 self._cost -= write.cost
-            if write.done.cancelled():
+            if isinstance(write, Received):
+                write.taken = True
+            elif write.done.cancelled():
                 continue
             group.append(write)
-            if isinstance(write, Edit):
+            if not isinstance(write, Append):
                 break
             blocks += len(write.blocks)
             cost += write.cost
@@ -156,7 +197,7 @@ class WriteQueue:
 
 def settle(write: Write, outcome: int | BaseException) -> None:
     """Tell the caller, unless it has gone."""
-    if write.done.done():
+    if write.done is None or write.done.done():
         return
     if isinstance(outcome, BaseException):
         write.done.set_exception(outcome)

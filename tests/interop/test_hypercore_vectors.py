@@ -21,7 +21,7 @@ from edge.hypercore.encryption import BlockCipher
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Tree
-from edge.hypercore.oplog import Partial
+from edge.hypercore.records import Partial
 from edge.hypercore.verifier import Verifier
 
 HERE = Path(__file__).parent

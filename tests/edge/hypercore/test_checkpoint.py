@@ -11,7 +11,8 @@ from edge.errors import RemoteError, StorageError, StorageFault
 from edge.hypercore import checkpoint
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Tree
-from edge.hypercore.oplog import BLOCK, CoreHeader, Oplog, Partial, RecordKind, Signed, encode_truncate
+from edge.hypercore.oplog import Oplog
+from edge.hypercore.records import BLOCK, CoreHeader, Partial, RecordKind, Signed, encode_truncate
 from edge.hypercore.verifier import Verifier
 from edge.storage.codec import Record
 
@@ -45,7 +46,7 @@ def test_the_state_comes_back() -> None:
     oplog, tree, data = made()
     found, roots = checkpoint.decode(data, HEADER, STORE_ID, read)
     assert roots == tree
-    for name in ("header", "next_sequence", "length", "fork", "signed", "partials", "run_indexes", "run_sequences"):
+    for name in ("header", "next_sequence", "length", "fork", "signed", "partials", "runs", "verifier"):
         assert getattr(found, name) == getattr(oplog, name)
     assert (found.signed, found.length, found.fork) == (SIGNED, 7, 1)
 
@@ -70,7 +71,7 @@ def test_another_log_is_not_believed() -> None:
 
 
 def test_another_version_is_not_believed() -> None:
-    body = cbor.encode([2, STORE_ID])
+    body = cbor.encode([1, STORE_ID])
     with pytest.raises(RemoteError, match="another version"):
         checkpoint.decode(body + hash256(body), HEADER, STORE_ID, read)
 

@@ -18,7 +18,7 @@ from edge.hypercore.audit import BlockCorrupt
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Tree
-from edge.hypercore.oplog import BLOCK, CoreHeader, Partial, RecordKind, Signed
+from edge.hypercore.records import BLOCK, CoreHeader, Partial, RecordKind, Signed
 from edge.hypercore.verifier import Verifier
 from edge.limits import BLOCK_BYTES_MAX, GROUP_RECORDS_MAX
 from edge.storage.files import OsDisk
@@ -116,7 +116,7 @@ async def test_a_writer_that_ends_by_our_mistake_is_told_to_its_watcher_and_call
 ) -> None:
     core = await open_core()
     watching = asyncio.create_task(core.watch())
-    monkeypatch.setattr(core, "_sign_own", lambda: 1 / 0)
+    monkeypatch.setattr(core._signing, "sign_own", lambda: 1 / 0)
     with pytest.raises(StorageError):
         await core.append(blocks(1), urgent=True)
     with pytest.raises(ZeroDivisionError):
@@ -301,7 +301,7 @@ async def test_the_newest_signature_is_on_disk_after_closing_and_lags_little_bef
 async def test_checkpoints_are_left_while_running(
     tmp_path: Path, open_core: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_module, "CHECKPOINT_EVERY_BLOCKS", 10)
+    monkeypatch.setattr(state_module, "CHECKPOINT_EVERY_RECORDS", 10)
     core = await open_core()
     await core.append(blocks(4), urgent=True)
     assert not (tmp_path / "derived" / "checkpoint").exists()

@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 from edge.crypto.keys import KeyPair
 from edge.errors import RemoteError, StorageError, StorageFault
 from edge.hypercore.manifest import Manifest
-from edge.hypercore.oplog import (
-    BLOCK,
-    CoreHeader,
-    Oplog,
-    Partial,
-    RecordKind,
-    Signed,
-    decode_truncate,
-    encode_truncate,
-)
+from edge.hypercore.oplog import Oplog
+from edge.hypercore.records import BLOCK, CoreHeader, Partial, RecordKind, Signed, decode_truncate, encode_truncate
 from edge.hypercore.verifier import Verifier
 from edge.limits import PARTIAL_SIGNATURES_MAX
 
@@ -61,12 +53,7 @@ def test_a_group_is_the_same_as_its_blocks_one_by_one() -> None:
     for sequence in range(1, 8):
         one.apply(sequence, BLOCK, b"")
     group.appended(1, 7)
-    assert (one.length, one.next_sequence, one.run_indexes, one.run_sequences) == (
-        group.length,
-        group.next_sequence,
-        group.run_indexes,
-        group.run_sequences,
-    )
+    assert (one.length, one.next_sequence, one.runs) == (group.length, group.next_sequence, group.runs)
 
 
 @given(st.tuples(counts, counts, counts), st.binary(max_size=99), st.binary(min_size=64, max_size=64), st.booleans())

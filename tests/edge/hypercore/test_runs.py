@@ -1,5 +1,7 @@
 """Stretches of held blocks beside a plain dict from block to record."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,10 +22,10 @@ def check(runs: Runs, model: dict[int, int]) -> None:
     assert runs.contiguous == next(i for i in range(100) if i not in model)
     assert [i for start, end in runs.held(0, 100) for i in range(start, end)] == sorted(model)
     stretches = list(runs.held(0, 100))
-    assert all(before[1] < after[0] for before, after in zip(stretches, stretches[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(stretches))
     assert [i for start, end in runs.held(5, 33) for i in range(start, end)] == sorted(i for i in model if 5 <= i < 33)
     assert all(first < end for first, end in zip(runs.firsts, runs.ends, strict=True))
-    merged = zip(list(runs.placed(0, 100)), list(runs.placed(0, 100))[1:], strict=False)
+    merged = itertools.pairwise(runs.placed(0, 100))
     assert not any(a[2] == b[0] and a[1] + a[2] - a[0] == b[1] for a, b in merged)  # nothing left to merge
 
 

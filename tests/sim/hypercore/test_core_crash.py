@@ -16,7 +16,7 @@ from edge.crypto.keys import KeyPair
 from edge.hypercore import state as state_module
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
-from edge.hypercore.oplog import CoreHeader, RecordKind, Signed
+from edge.hypercore.records import CoreHeader, RecordKind, Signed
 from edge.hypercore.verifier import Verifier
 from edge.storage.log import SegmentLog
 
@@ -117,7 +117,7 @@ async def live(start: State, rng: Random) -> list[State]:
 async def test_no_crash_state_contradicts_what_was_acknowledged_or_signed(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_module, "CHECKPOINT_EVERY_BLOCKS", 16)
+    monkeypatch.setattr(state_module, "CHECKPOINT_EVERY_RECORDS", 16)
     rng = Random(seed)
     log = CrashDisk(rng)
     made = SegmentLog.open(log, create=True, segment_bytes=SEGMENT_BYTES)

@@ -1,0 +1,106 @@
+"""Changes of a core other than growth: truncation, signatures of several signers, clearing, freezing.
+
+Each function gives the records of one change and what to do once they are durable, which says what happened. It runs
+when the change's turn has come, so it speaks of the state that every write before it has left.
+"""
+
+from collections.abc import Callable
+
+from edge.errors import LocalError, RemoteError, SignatureError
+from edge.hypercore.conflict import Conflict
+from edge.hypercore.events import Cleared, Event, Frozen, Grown, Truncated
+from edge.hypercore.records import Partial, RecordKind, Signed, encode_clear, encode_nodes, encode_truncate
+from edge.hypercore.signing import Signing
+from edge.hypercore.state import CoreState
+from edge.hypercore.write_queue import Records
+from edge.limits import INTEGER_MAX
+from edge.storage.log import RECORD_COST
+
+Prepared = tuple[Records, Callable[[int], list[Event]]]
+
+
+def truncation(state: CoreState, length: int, fork: int | None) -> Prepared:
+    """Raises `LocalError` for a length or fork that is none."""
+    new_fork = state.oplog.fork + 1 if fork is None else fork
+    if not 0 <= length <= state.length:
+        raise LocalError(f"cannot truncate {state.length} blocks to {length}")
+    if not state.oplog.fork < new_fork <= INTEGER_MAX:
+        raise LocalError(f"fork {new_fork} does not come after fork {state.oplog.fork}")
+    tree, payload = state.tree_at(length), encode_truncate(length, new_fork)
+    records: Records = []
+    if not state.oplog.plain:  # blocks alone do not give the roots again
+        records.append((RecordKind.NODES, encode_nodes(tree.roots)))
+    records.append((RecordKind.TRUNCATE, payload))
+
+    def durable(sequence: int) -> list[Event]:
+        for kind, other in records[:-1]:
+            state.apply(sequence, kind, other)
+            sequence += 1
+        state.truncated(sequence, payload, tree)
+        return [Truncated(length, new_fork), Grown()]
+
+    return records, durable
+
+
+def signature_part(state: CoreState, signing: Signing, part: Partial) -> Prepared:
+    """Raises `SignatureError` if it does not hold, `RemoteError` if it speaks of another state than ours."""
+    verifier = state.oplog.verifier
+    if verifier is None or part.fork != state.oplog.fork or not 0 < part.length <= state.length:
+        raise RemoteError(f"no length {part.length} at fork {part.fork} here", reason="state")
+    if not 0 <= part.signer < len(verifier.manifest.signers):
+        raise SignatureError(f"signer {part.signer} is unknown")
+    tree_hash = state.tree_at(part.length).hash()
+    verifier.verify_single(part.signer, part.signature, tree_hash, part.length, part.fork)
+    records: Records = [(RecordKind.PARTIAL, part.encode())]
+    parts = {signer: signature for (at, signer), signature in state.oplog.partials.items() if at == part.length}
+    parts[part.signer] = part.signature
+    newest = signing.signed.length if signing.signed else 0
+    if len(parts) >= verifier.manifest.quorum and part.length > newest:
+        records.append((RecordKind.SIGNATURE, Signed(part.length, part.fork, verifier.assemble(parts)).encode()))
+
+    def durable(sequence: int) -> list[Event]:
+        for offset, (kind, payload) in enumerate(records):
+            state.apply(sequence + offset, kind, payload)
+        return [Grown()] if len(records) > 1 else []
+
+    return records, durable
+
+
+def clearing(state: CoreState, signed: Signed | None, start: int, end: int, cost_max: int) -> Prepared:
+    """As many of the held blocks as one group can say; none: there is nothing to clear any more."""
+    records: Records = []
+    if signed is not None and signed.length <= state.length:  # the roots that it covers must survive
+        records.append((RecordKind.NODES, encode_nodes(state.tree_at(signed.length).roots)))
+    cost = sum(len(payload) + RECORD_COST for _, payload in records)
+    cleared: list[tuple[int, int]] = []
+    for first, last in state.oplog.runs.held(start, end):
+        payload = encode_clear(first, last, state.cover(first, last))
+        cost += len(payload) + RECORD_COST
+        if cleared and (cost > cost_max or len(cleared) >= _STRETCHES_MAX):
+            break
+        cleared.append((first, last))
+        records.append((RecordKind.CLEAR, payload))
+
+    def durable(sequence: int) -> list[Event]:
+        for offset, (kind, payload) in enumerate(records):
+            state.apply(sequence + offset, kind, payload)
+        return [Cleared(first, last) for first, last in cleared]
+
+    return (records, durable) if cleared else ([], lambda _: [])
+
+
+def freezing(state: CoreState, conflict: Conflict) -> Prepared:
+    """Raises `SignatureError` unless the conflict is one of this core."""
+    if conflict.key != state.header.key:
+        raise SignatureError("the conflict is one of another core", reason="no_conflict")
+    conflict.check()
+    payload = conflict.encode()
+
+    def durable(sequence: int) -> list[Event]:
+        state.apply(sequence, RecordKind.CONFLICT, payload)
+        return [Frozen()]
+
+    return ([(RecordKind.CONFLICT, payload)], durable) if state.oplog.conflict is None else ([], lambda _: [])
+
+
+_STRETCHES_MAX = 256  # cleared by one group: some milliseconds of looking for tree nodes
