@@ -10,6 +10,7 @@ peers do, so that the protocol can grow; what is read is never larger than what 
 A log that is replicated block by block passes through `Request` and `Data` twice per block. These two and their parts
 for a block are named tuples, because a frozen dataclass costs five times as much to make, and the common shapes - a
 request for a block, a block with a few nodes - are read and written inline here before the general `Reader` is asked.
+The messages about who holds which blocks are in `holdings`, and are named here too.
 Spec: hypercore 11.37, lib/messages.js.
 """
 
@@ -20,15 +21,61 @@ from typing import Final, NamedTuple
 
 from edge.crypto.hashing import HASH_BYTES
 from edge.encoding.compact import Reader, array, buffer, fixed, string, uint
-from edge.errors import LocalError, RemoteError
+from edge.errors import RemoteError
+from edge.hypercore.holdings import (
+    Bitfield,
+    Range,
+    Unwant,
+    Want,
+    decode_bitfield,
+    decode_range,
+    decode_unwant,
+    decode_want,
+    stretch,
+)
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Node
 from edge.limits import INTEGER_MAX, PROOF_NODES_MAX, SIGNATURE_BYTES_MAX
 
+__all__ = [
+    "INVALID_REQUEST",
+    "NOT_AVAILABLE",
+    "Bitfield",
+    "BlockProof",
+    "BlockRef",
+    "Cancel",
+    "Data",
+    "Extension",
+    "Handshake",
+    "HashProof",
+    "MessageType",
+    "NoData",
+    "Range",
+    "Request",
+    "SeekProof",
+    "SeekRef",
+    "Sync",
+    "Unwant",
+    "UpgradeProof",
+    "UpgradeRef",
+    "Want",
+    "decode_bitfield",
+    "decode_cancel",
+    "decode_data",
+    "decode_extension",
+    "decode_handshake",
+    "decode_no_data",
+    "decode_range",
+    "decode_request",
+    "decode_sync",
+    "decode_unwant",
+    "decode_want",
+    "read_upgrade",
+]
+
 _BYTE: Final = tuple(bytes((value,)) for value in range(0xFD))  # integers that take one byte, encoded
 _BLOCK, _HASH, _SEEK, _UPGRADE, _MANIFEST, _PRIORITY = 1, 2, 4, 8, 16, 32
 _NODE_BYTES_MIN: Final = HASH_BYTES + 2
-_WORD_BYTES: Final = 4
 _U32: Final = struct.Struct("<I").unpack_from
 _U64: Final = struct.Struct("<Q").unpack_from
 
@@ -195,7 +242,7 @@ def decode_request(payload: bytes) -> Request:
         BlockRef(reader.uint(), reader.uint()) if flags & _BLOCK else None,
         BlockRef(reader.uint(), reader.uint()) if flags & _HASH else None,
         SeekRef(reader.uint(), reader.uint()) if flags & _SEEK else None,
-        UpgradeRef(*_stretch(reader)) if flags & _UPGRADE else None,
+        UpgradeRef(*stretch(reader)) if flags & _UPGRADE else None,
         bool(flags & _MANIFEST),
         reader.uint() if flags & _PRIORITY else 0,
     )
@@ -324,7 +371,7 @@ def decode_data(payload: bytes) -> Data:
 
 def read_upgrade(reader: Reader) -> UpgradeProof:
     """The upgrade that stands next in a message."""
-    start, length = _stretch(reader)
+    start, length = stretch(reader)
     nodes, additional, signature = _read_nodes(reader), _read_nodes(reader), reader.buffer()
     if len(signature) > SIGNATURE_BYTES_MAX:
         raise RemoteError(f"a signature of {len(signature)} bytes; at most {SIGNATURE_BYTES_MAX}", reason="too_large")
@@ -355,92 +402,7 @@ def decode_no_data(payload: bytes) -> NoData:
     return NoData(number, reader.uint() if flags & 1 else 0)
 
 
-# --- who holds what --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """The sender wants to know which blocks of a stretch the receiver holds; with `any`, some that it holds."""
-
-    start: int
-    length: int
-    any: bool = False
-
-    def encode(self) -> bytes:
-        """The bytes on the wire."""
-        return uint(self.start) + uint(self.length) + (b"\x01" if self.any else b"")
-
-
-@dataclass(frozen=True, slots=True)
-class Unwant:
-    """Takes a `Want` back."""
-
-    start: int
-    length: int
-    any: bool = False
-
-    def encode(self) -> bytes:
-        """The bytes on the wire."""
-        return uint(self.start) + uint(self.length) + (b"\x01" if self.any else b"")
-
-
-def decode_want(payload: bytes) -> Want:
-    """The want in `payload`."""
-    return Want(*_read_want(payload))
-
-
-def decode_unwant(payload: bytes) -> Unwant:
-    """The unwant in `payload`."""
-    return Unwant(*_read_want(payload))
-
-
-@dataclass(frozen=True, slots=True)
-class Bitfield:
-    """Which blocks the sender holds from `start` on: 32-bit words, little endian, lowest bit first."""
-
-    start: int
-    words: bytes
-
-    def encode(self) -> bytes:
-        """The bytes on the wire."""
-        count, rest = divmod(len(self.words), _WORD_BYTES)
-        if rest:
-            raise LocalError(f"a bitfield of {len(self.words)} bytes is no whole number of words")
-        return uint(self.start) + uint(count) + self.words
-
-
-def decode_bitfield(payload: bytes) -> Bitfield:
-    """The bitfield in `payload`."""
-    reader = Reader(payload)
-    start = reader.uint()
-    words = reader.raw(reader.uint() * _WORD_BYTES)
-    if start + 8 * len(words) > INTEGER_MAX:
-        raise RemoteError("a bitfield reaches past 2^53-1", reason="range")
-    return Bitfield(start, words)
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """The sender holds, or with `drop` no longer holds, `length` blocks from `start` on."""
-
-    drop: bool
-    start: int
-    length: int
-
-    def encode(self) -> bytes:
-        """The bytes on the wire."""
-        if self.length == 1:
-            return _BYTE[self.drop | 2] + uint(self.start)
-        return _BYTE[self.drop] + uint(self.start) + uint(self.length)
-
-
-def decode_range(payload: bytes) -> Range:
-    """The range in `payload`."""
-    reader = Reader(payload)
-    flags = reader.uint()
-    if flags & 2:
-        return Range(bool(flags & 1), reader.uint(), 1)
-    return Range(bool(flags & 1), *_stretch(reader))
+# --- anything else ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,16 +480,3 @@ def _read_nodes(reader: Reader) -> tuple[Node, ...]:
 
 def _read_node(reader: Reader) -> Node:
     return Node(reader.uint(), reader.uint(), reader.raw(HASH_BYTES))
-
-
-def _stretch(reader: Reader) -> tuple[int, int]:
-    start, length = reader.uint(), reader.uint()
-    if start + length > INTEGER_MAX:
-        raise RemoteError(f"{length} blocks from {start} on end past 2^53-1", reason="range")
-    return start, length
-
-
-def _read_want(payload: bytes) -> tuple[int, int, bool]:
-    reader = Reader(payload)
-    start, length = _stretch(reader)
-    return start, length, bool(reader.left and reader.uint() & 1)
