@@ -159,10 +159,15 @@ class FeedStore:
         feed: Feed,
         *,
         write: bool = False,
+        held: bool = False,
         encryption_key: bytes | None = None,
         metrics: StorageMetrics | None = None,
     ) -> Hypercore:
-        """Open a feed, to append with `write`. An encryption key that was given at its creation is remembered."""
+        """Open a feed, to append with `write`. An encryption key that was given at its creation is remembered.
+
+        `held`: open it with its key pair but refuse to append. `Corestore` does that with feeds that the catalog holds,
+        because peers may know more of them than this copy; a feed that no peer ever sees needs no hold.
+        """
         pair = None
         if write:
             primary = read_secret(self._directory / _PRIMARY)
@@ -172,7 +177,7 @@ class FeedStore:
         if feed.encrypted and encryption_key is None:
             encryption_key = self.encryption_key(feed)
         return await Hypercore.open(
-            self.folder(feed), key=feed.key, key_pair=pair, encryption_key=encryption_key, metrics=metrics
+            self.folder(feed), key=feed.key, key_pair=pair, encryption_key=encryption_key, held=held, metrics=metrics
         )
 
     def encryption_key(self, feed: Feed) -> bytes | None:

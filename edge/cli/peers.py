@@ -1,0 +1,159 @@
+"""What the commands that talk to peers have in common: addresses, connecting and reconnecting, one store, one loop.
+
+    async with open_store(options.store) as (store, identity):
+        async with connected(store, identity, options.connect):
+            ...                                 # cores of the store replicate with every peer of the list
+
+A first connection that fails ends the command with the reason; later ones are made again for as long as it runs.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry
+
+from edge.crypto.keys import KeyPair
+from edge.errors import PomonaError, RemoteError
+from edge.hypercore.corestore import Corestore
+from edge.hypercore.replicator import ReplicationMetrics
+from edge.hyperswarm.connection import Connection, connect
+
+_RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts; the last one again and again
+PORT_MAX: Final = 65_535
+
+
+class Address(NamedTuple):
+    """Where a peer listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def address(text: str) -> Address:
+    """HOST:PORT with a numeric host, or `localhost`: no name is ever looked up. For `argparse`."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    host = "127.0.0.1" if host == "localhost" else host
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT with an IP address") from None
+    if not colon or not port.isdecimal() or int(port) > PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} has no port from 0 to {PORT_MAX}")
+    return Address(host, int(port))
+
+
+def connect_option(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add `--connect`, which may be given several times."""
+    parser.add_argument(
+        "--connect",
+        type=address,
+        action="append",
+        default=[],
+        required=required,
+        metavar="HOST:PORT",
+        help="a peer to replicate with over TCP; several may be given",
+    )
+
+
+class Traffic:
+    """What replication has moved in this process so far."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.metrics = ReplicationMetrics(self._registry)
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes of blocks taken from peers."""
+        return int(self._registry.get_sample_value("pomona_replication_received_bytes_total") or 0)
+
+    @property
+    def sent_blocks(self) -> int:
+        """Blocks given to peers."""
+        return int(self._registry.get_sample_value("pomona_replication_blocks_sent_total") or 0)
+
+
+@contextlib.asynccontextmanager
+async def connected(store: Corestore, identity: KeyPair, peers: Sequence[Address]) -> AsyncIterator[None]:
+    """Replicate `store` with all `peers` while inside. Raises `RemoteError` where a first connection fails."""
+    first = [await _dial(identity, peer) for peer in peers]
+    keepers = []
+    for peer, connection in zip(peers, first, strict=True):
+        store.replicate(connection)
+        keepers.append(asyncio.create_task(_keep(store, identity, peer, connection)))
+    try:
+        yield
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+
+
+async def _dial(identity: KeyPair, peer: Address) -> Connection:
+    try:
+        return await connect(peer.host, peer.port, key_pair=identity)
+    except TimeoutError:
+        raise RemoteError(f"{peer} does not answer", reason="timeout") from None
+    except OSError as error:
+        raise RemoteError(f"cannot connect to {peer}: {error.strerror or error}", reason="unreachable") from None
+
+
+async def _keep(store: Corestore, identity: KeyPair, peer: Address, connection: Connection) -> None:
+    """Replace the connection each time it ends."""
+    try:
+        while True:
+            await connection.wait_closed()
+            attempt = 0
+            while connection.closed:
+                await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                attempt += 1
+                with contextlib.suppress(PomonaError):
+                    connection = await _dial(identity, peer)
+                    store.replicate(connection)
+    finally:
+        connection.close()
+        await connection.wait_closed()
+
+
+def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Run `main` with an event that SIGINT and SIGTERM set; returns its exit code."""
+
+    async def start() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        return await main(stop)
+
+    return asyncio.run(start())
+
+
+async def first_of(stop: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Wait for `work` or for `stop`, whichever is first; whether the work was done. What `work` raises is raised."""
+    doing = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            await doing
+        return doing.done()
+    finally:
+        for task in (doing, stopping):
+            task.cancel()
+        await asyncio.gather(doing, stopping, return_exceptions=True)
+
+
+def store_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--store` and `--json`."""
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the folder that holds the feeds")
+    parser.add_argument("--json", action="store_true", help="one JSON value a line")

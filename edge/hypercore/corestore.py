@@ -1,0 +1,303 @@
+"""Many cores under one folder and one primary key: opened when somebody needs them, replicated over any connection.
+
+    async with await Corestore.open(folder) as store:
+        prices = await store.get("prices")          # ours: made on first use, with a key pair of its own
+        other = await store.get(key=key)            # somebody else's
+        session = store.replicate(connection)       # every core of the store, over this connection, while it lasts
+
+The store owns its cores: `get` lends them, `release` gives them back, `close` closes all. A core that a peer asks for
+by its discovery key is opened then, and may be closed again once nobody uses it: descriptors stay bounded by
+`limits.CORES_OPEN_MAX`, however many cores lie on the disk. Knowing a discovery key gives a peer nothing; the
+replicator asks for proof that it knows the key.
+
+A store that was copied, moved or restored from a backup *holds* its own feeds: they can be read, and fetch back what
+peers still have, but not be written, because a peer may hold signatures that this copy does not know. Writing goes on
+in `succeed`, a new epoch of the feed, or after `release_hold`, when a person knows better. Spec: corestore 7.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edge.crypto.hashing import discovery_key
+from edge.errors import ConfigError, LocalError, StorageError
+from edge.hypercore.catalog import Catalog, Feed
+from edge.hypercore.hypercore import Hypercore
+from edge.hypercore.manifest import Manifest
+from edge.hypercore.replicator import ReplicationMetrics, Replicator, Session
+from edge.hypercore.replicator.contract import Connection
+from edge.hypercore.store import FeedStore
+from edge.limits import CORES_OPEN_MAX
+from edge.storage.metrics import StorageMetrics
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A core that is open, and how many borrowed it."""
+
+    feed: Feed
+    core: Hypercore
+    replicator: Replicator
+    users: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    """What a store and its namespaces have in common."""
+
+    store: FeedStore
+    write: bool
+    storage_metrics: StorageMetrics | None
+    replication_metrics: ReplicationMetrics | None
+    cores_open_max: int
+    catalog: Catalog = field(default_factory=Catalog)
+    by_discovery_key: dict[bytes, Feed] = field(default_factory=dict)
+    open: OrderedDict[bytes, _Open] = field(default_factory=OrderedDict)  # by key, least recently used first
+    turns: dict[bytes, asyncio.Lock] = field(default_factory=dict)  # one opening or closing of a core at a time
+    sessions: list[Session] = field(default_factory=list)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    closed: bool = False
+
+
+class Corestore:
+    """The cores of one folder. Made by `open`; a `namespace` shares everything with its parent but the names."""
+
+    def __init__(self, shared: _Shared, prefix: str = "") -> None:
+        self._shared = shared
+        self._prefix = prefix
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        write: bool = True,
+        storage_metrics: StorageMetrics | None = None,
+        replication_metrics: ReplicationMetrics | None = None,
+        cores_open_max: int = CORES_OPEN_MAX,
+    ) -> Self:
+        """Open the store in `directory`, which is made by the first core. No core is opened by this.
+
+        `write`: open our own feeds for appending; without it everything can be read and replicated and nothing written.
+        Raises `StorageError` for the disk, `ConfigError` for a damaged secret.
+        """
+        shared = _Shared(FeedStore(directory), write, storage_metrics, replication_metrics, cores_open_max)
+        store = cls(shared)
+        if write and (directory / "feeds.json").exists():
+            await asyncio.to_thread(shared.store.settle)
+        store._reload()
+        return store
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def namespace(self, name: str) -> "Corestore":
+        """The same store, in which every name stands under `name`: other names, other keys."""
+        return Corestore(self._shared, f"{self._prefix}{name}/")
+
+    # --- cores -------------------------------------------------------------------------------------------------------
+
+    async def get(
+        self,
+        name: str | None = None,
+        *,
+        key: bytes | None = None,
+        encryption_key: bytes | None = None,
+        create: bool = True,
+        compat: bool = False,
+    ) -> Hypercore:
+        """The core of that `name`, or of that `key`; with `create`, made where it is not there yet.
+
+        An `encryption_key` (32 bytes) is remembered when the core is made here. Raises `ConfigError` where there is no
+        such core or it was made otherwise, `StorageError` for the disk.
+        """
+        if (name is None) == (key is None):
+            raise LocalError("a core is asked for by its name or by its key")
+        feed = self._find(name, key)
+        if feed is None:
+            if not create:
+                raise ConfigError(self._prefix + name if name is not None else (key or b"").hex(), "no such feed")
+            feed = await self._create(name, key, encryption_key, compat=compat)
+        return (await self._borrow(feed, encryption_key)).core
+
+    async def get_beside(self, owner: Hypercore, name: str, manifest: Manifest) -> Hypercore:
+        """The core that `manifest` defines and the key pair of `owner`, one of ours, signs; made where it is missing.
+
+        It is kept as `name` under the owner's name. A drive keeps its content in one.
+        """
+        feed = self._shared.catalog.by_key(manifest.key())
+        if feed is None:
+            parent = self._shared.catalog.by_key(owner.key)
+            if parent is None or not parent.name:
+                raise ConfigError(owner.key.hex(), "its key pair is not here")
+            async with self._shared.changing:
+                feed = await self._shared.store.create_beside(parent, f"{parent.name}/{name}", manifest)
+                self._reload()
+        return (await self._borrow(feed, None)).core
+
+    async def release(self, core: Hypercore) -> None:
+        """Give a core back that `get` lent. It may be closed at any time from then on."""
+        entry = self._shared.open.get(core.key)
+        if entry is None or entry.core is not core or entry.users == 0:
+            raise LocalError("a core is given back once, to the store that lent it")
+        entry.users -= 1
+        await self._trim()
+
+    def feeds(self) -> list[Feed]:
+        """Everything in this namespace that has a name, by it."""
+        return [feed for feed in self._shared.catalog.named() if feed.name.startswith(self._prefix)]
+
+    def replicator(self, core: Hypercore) -> Replicator:
+        """The peers of a core that this store has open."""
+        return self._shared.open[core.key].replicator
+
+    # --- copies ------------------------------------------------------------------------------------------------------
+
+    def held(self, name: str) -> bool:
+        """Whether `name` must not be appended to, because this copy of the store may be old."""
+        feed = self._find(name, None)
+        return feed is not None and feed.key in self._shared.catalog.held
+
+    async def succeed(self, name: str) -> Hypercore:
+        """Begin a new epoch of `name`: an empty core that takes the name; the old one stays readable under its key."""
+        feed = self._find(name, None)
+        if feed is None:
+            raise ConfigError(self._prefix + name, "no such feed")
+        async with self._shared.changing:
+            successor = await self._shared.store.succeed(feed)
+            self._reload()
+        return (await self._borrow(successor, None)).core
+
+    async def release_hold(self, name: str) -> None:
+        """A person says that this copy of `name` is the newest and the only one. Takes effect at the next opening."""
+        feed = self._find(name, None)
+        if feed is None:
+            raise ConfigError(self._prefix + name, "no such feed")
+        async with self._shared.changing:
+            await asyncio.to_thread(self._shared.store.release, feed)
+            self._reload()
+
+    # --- peers -------------------------------------------------------------------------------------------------------
+
+    def replicate(self, connection: Connection) -> Session:
+        """Replicate over `connection` what is open here, and whatever the peer asks for, until the connection ends."""
+        if self._shared.closed:
+            raise LocalError("the store is closed")
+        session = Session(connection, self._lookup)
+        self._shared.sessions = [each for each in self._shared.sessions if not each.connection.closed]
+        self._shared.sessions.append(session)
+        for entry in list(self._shared.open.values()):
+            if entry.users:
+                session.attach(entry.replicator)
+        return session
+
+    async def close(self) -> None:
+        """Close every core, lent or not, and leave every peer. A namespace closes its whole store. Again: nothing."""
+        shared = self._shared
+        if shared.closed:
+            return
+        shared.closed = True
+        for session in shared.sessions:
+            session.close()
+        errors = []
+        for entry in list(shared.open.values()):
+            try:
+                await self._close(entry)
+            except Exception as error:  # noqa: BLE001 - the other cores are closed first
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    # --- within ------------------------------------------------------------------------------------------------------
+
+    def _find(self, name: str | None, key: bytes | None) -> Feed | None:
+        catalog = self._shared.catalog
+        return catalog.by_name(self._prefix + name) if name is not None else catalog.by_key(key or b"")
+
+    async def _create(self, name: str | None, key: bytes | None, encryption_key: bytes | None, *, compat: bool) -> Feed:
+        async with self._shared.changing:
+            self._reload()  # another process may have made it
+            feed = self._find(name, key)
+            if feed is None and name is not None:
+                feed = await self._shared.store.create(
+                    self._prefix + name, encryption_key=encryption_key, compat=compat
+                )
+            elif feed is None and key is not None:
+                feed = await self._shared.store.add(key, encryption_key=encryption_key)
+            self._reload()
+        assert feed is not None
+        return feed
+
+    async def _borrow(self, feed: Feed, encryption_key: bytes | None) -> _Open:
+        entry = await self._opened(feed, encryption_key)
+        entry.users += 1
+        if entry.users == 1:
+            for session in self._shared.sessions:
+                if not session.connection.closed:
+                    session.attach(entry.replicator)
+        await self._trim()
+        return entry
+
+    async def _opened(self, feed: Feed, encryption_key: bytes | None) -> _Open:
+        shared = self._shared
+        async with shared.turns.setdefault(feed.key, asyncio.Lock()):
+            if shared.closed:
+                raise ConfigError(feed.name or feed.key.hex(), "the store is closed")
+            entry = shared.open.get(feed.key)
+            if entry is None:
+                write = shared.write and bool(feed.name)
+                core = await shared.store.open(
+                    feed,
+                    write=write,
+                    held=write and feed.key in shared.catalog.held,
+                    encryption_key=encryption_key,
+                    metrics=shared.storage_metrics,
+                )
+                entry = shared.open[feed.key] = _Open(feed, core, Replicator(core, shared.replication_metrics))
+            shared.open.move_to_end(feed.key)
+            return entry
+
+    async def _lookup(self, wanted: bytes) -> Replicator | None:
+        """For a session: a peer names a discovery key."""
+        feed = self._shared.by_discovery_key.get(wanted)
+        if feed is None or self._shared.closed:
+            return None
+        try:
+            entry = await self._opened(feed, None)
+        except (StorageError, ConfigError) as error:
+            logger.warning("a peer asked for %s, which cannot be opened: %s", feed.name or feed.key.hex(), error)
+            return None
+        await self._trim(keep=entry)
+        return entry.replicator
+
+    async def _trim(self, keep: _Open | None = None) -> None:
+        """Close what nobody uses, least recently used first, while more is open than should be."""
+        shared = self._shared
+        for entry in list(shared.open.values()):
+            if len(shared.open) <= shared.cores_open_max:
+                return
+            if entry is not keep and not entry.users and not entry.replicator.peers:
+                async with shared.turns[entry.feed.key]:
+                    if not entry.users and shared.open.get(entry.feed.key) is entry:
+                        await self._close(entry)
+
+    async def _close(self, entry: _Open) -> None:
+        del self._shared.open[entry.feed.key]
+        entry.replicator.close()
+        await entry.core.close()
+
+    def _reload(self) -> None:
+        shared = self._shared
+        shared.catalog = shared.store.catalog()
+        shared.by_discovery_key = {discovery_key(feed.key): feed for feed in shared.catalog.feeds}

@@ -1,0 +1,180 @@
+"""Many cores of one folder: lent, found by peers, closed again, held after a copy. Peers meet over loopback TCP."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edge.crypto.keys import KeyPair
+from edge.errors import ConfigError, LocalError, StorageError, StorageFault
+from edge.hypercore.corestore import Corestore
+from edge.hypercore.hypercore import Hypercore
+from edge.hypercore.manifest import Manifest, Signer
+from edge.hyperswarm.connection import Connection, connect
+from edge.hyperswarm.server import serve
+
+ENCRYPTION_KEY = b"\x05" * 32
+
+
+@asynccontextmanager
+async def linked(one: Corestore, other: Corestore) -> AsyncIterator[None]:
+    """The two replicate while inside."""
+
+    def met(connection: Connection) -> None:
+        one.replicate(connection)
+
+    server = await serve("127.0.0.1", 0, key_pair=KeyPair.generate(), on_connection=met)
+    connection = await connect("127.0.0.1", server.port, key_pair=KeyPair.generate())
+    other.replicate(connection)
+    try:
+        yield
+    finally:
+        connection.close()
+        await server.close()
+        await connection.wait_closed()
+
+
+async def downloaded(core: Hypercore, length: int) -> None:
+    async with asyncio.timeout(20):
+        while core.length < length:
+            await core.changed(core.length, core.fork)
+        await core.download(0, length).done
+
+
+async def test_names_keys_and_namespaces(tmp_path: Path) -> None:
+    async with await Corestore.open(tmp_path) as store:
+        core = await store.get("a")
+        assert await store.get("a") is core
+        assert await store.get(key=core.key) is core
+        inner = store.namespace("inner")
+        other = await inner.get("a")
+        assert other.key != core.key
+        assert await inner.namespace("x").get("a") is not other
+        assert [feed.name for feed in store.feeds()] == ["a", "inner/a", "inner/x/a"]
+        assert [feed.name for feed in inner.feeds()] == ["inner/a", "inner/x/a"]
+        await core.append([b"one"], urgent=True)
+        with pytest.raises(ConfigError, match="no such feed"):
+            await store.get("b", create=False)
+        with pytest.raises(LocalError):
+            await store.get()
+    async with await Corestore.open(tmp_path, write=False) as store:
+        core = await store.get("a", create=False)
+        assert list(core.blocks()) == [b"one"]
+        assert not core.writable
+    with pytest.raises(ConfigError, match="closed"):
+        await store.get("a")
+
+
+async def test_a_core_beside_another_is_signed_by_its_key(tmp_path: Path) -> None:
+    async with await Corestore.open(tmp_path) as store:
+        owner = await store.get("files", encryption_key=ENCRYPTION_KEY)
+        assert owner.manifest is not None
+        signer = Signer(owner.manifest.signers[0].public_key, namespace=b"\x01" * 32)
+        manifest = Manifest(signers=(signer,), quorum=1)
+        beside = await store.get_beside(owner, "blobs", manifest)
+        assert beside.key == manifest.key()
+        assert beside.encrypted
+        assert await beside.append([b"x"], urgent=True) == 1
+        assert await store.get_beside(owner, "blobs", manifest) is beside
+
+
+async def test_twenty_cores_over_one_connection_are_opened_when_asked_for(tmp_path: Path) -> None:
+    one = await Corestore.open(tmp_path / "one", cores_open_max=4)
+    other = await Corestore.open(tmp_path / "other")
+    keys = []
+    for number in range(20):
+        core = await one.get(f"core-{number}", encryption_key=ENCRYPTION_KEY if number % 5 == 0 else None)
+        await core.append([b"%d-%d" % (number, index) for index in range(number + 1)], urgent=True)
+        keys.append(core.key)
+        await one.release(core)
+    assert len(one._shared.open) <= 4
+    async with linked(one, other), asyncio.TaskGroup() as group:
+        for number, key in enumerate(keys):
+            core = await other.get(key=key, encryption_key=ENCRYPTION_KEY if number % 5 == 0 else None)
+            group.create_task(downloaded(core, number + 1))
+    for number, key in enumerate(keys):
+        core = await other.get(key=key)
+        assert list(core.blocks()) == [b"%d-%d" % (number, index) for index in range(number + 1)]
+        assert not core.writable
+    await one.close()
+    await other.close()
+
+
+async def test_what_is_appended_later_arrives_and_unknown_cores_are_refused(tmp_path: Path) -> None:
+    async with await Corestore.open(tmp_path / "one") as one, await Corestore.open(tmp_path / "other") as other:
+        core = await one.get("live")
+        copy = await other.get(key=core.key)
+        stranger = await other.get(key=b"\x09" * 32)
+        async with linked(one, other):
+            copy.download(0)
+            for length in range(1, 6):
+                await core.append([b"%d" % length], urgent=True)
+                await downloaded(copy, length)
+            async with asyncio.timeout(20):
+                assert not await stranger.update()
+        assert (copy.tree_hash(), copy.length) == (core.tree_hash(), 5)
+        assert stranger.length == 0
+
+
+async def test_cores_that_nobody_uses_are_closed_and_lent_ones_stay(tmp_path: Path) -> None:
+    async with await Corestore.open(tmp_path, cores_open_max=2) as store:
+        kept = [await store.get(f"kept-{number}") for number in range(3)]
+        loose = await store.get("loose")
+        assert len(store._shared.open) == 4  # all of them are lent
+        await store.release(loose)
+        assert loose.key not in store._shared.open
+        assert len(store._shared.open) == 3
+        with pytest.raises(LocalError):
+            await store.release(loose)
+        await kept[0].append([b"still open"], urgent=True)
+
+
+async def test_a_copied_store_is_held_and_goes_on_in_a_new_epoch(tmp_path: Path) -> None:
+    """What is to happen after a restored backup: nothing is signed twice, and what a peer has comes back."""
+    async with await Corestore.open(tmp_path / "shop") as shop, await Corestore.open(tmp_path / "peer") as peer:
+        sales = await shop.get("sales")
+        await sales.append([b"%d" % index for index in range(60)], urgent=True)
+        await shop.close()
+        shutil.copytree(tmp_path / "shop", tmp_path / "backup")
+        async with await Corestore.open(tmp_path / "shop") as shop_again:
+            sales = await shop_again.get("sales")
+            await sales.append([b"%d" % index for index in range(60, 100)], urgent=True)
+            copy = await peer.get(key=sales.key)
+            async with linked(shop_again, peer):
+                await downloaded(copy, 100)
+        async with await Corestore.open(tmp_path / "backup") as restored:
+            assert restored.held("sales")
+            old = await restored.get("sales")
+            with pytest.raises(StorageError) as caught:
+                await old.append([b"other"], urgent=True)
+            assert caught.value.fault is StorageFault.READ_ONLY
+            new = await restored.succeed("sales")
+            assert await new.append([b"sold after the restore"], urgent=True) == 1
+            new_copy = await peer.get(key=new.key)
+            async with linked(restored, peer):
+                await downloaded(old, 100)  # fetched back
+                await downloaded(new_copy, 1)
+            assert list(old.blocks()) == [b"%d" % index for index in range(100)]
+            assert old.frozen is copy.frozen is None
+            assert (await restored.get("sales")) is new
+            assert restored.held("sales") is False
+        async with await Corestore.open(tmp_path / "backup") as restored:
+            assert (await restored.get("sales")).key == new.key
+            assert (await restored.get(key=old.key)).length == 100
+
+
+async def test_a_hold_is_released_by_a_person(tmp_path: Path) -> None:
+    async with await Corestore.open(tmp_path / "shop") as shop:
+        await shop.get("sales")
+    shutil.move(tmp_path / "shop", tmp_path / "elsewhere")
+    async with await Corestore.open(tmp_path / "elsewhere") as moved:
+        assert not moved.held("sales")  # a folder that was renamed is the same folder
+    shutil.copytree(tmp_path / "elsewhere", tmp_path / "copy")
+    async with await Corestore.open(tmp_path / "copy") as copy:
+        assert copy.held("sales")
+        await copy.release_hold("sales")
+        core = await copy.get("sales")
+        assert await core.append([b"x"], urgent=True) == 1
