@@ -319,3 +319,21 @@ def test_after_close_nothing_more_is_taken(tmp_path: Path) -> None:
     assert not log.work()
     with pytest.raises(LocalError):
         log.stage(1, b"late")
+
+
+def test_reading_forwards_backwards_and_about_while_the_log_grows(tmp_path: Path) -> None:
+    rng = random.Random(11)
+    log = opened(tmp_path, segment_bytes=512 * 1024)
+    written: list[Record] = []
+    for _ in range(60):
+        sizes = rng.choice(((0, 5, 40), (100, 900), (5000, 17_000, 70_000)))
+        for _ in range(rng.randint(1, 4)):
+            payload = rng.randbytes(rng.choice(sizes))
+            written.append(Record(log.stage(rng.randrange(256), payload), 0, payload))
+        log.commit()
+        place, step = rng.randrange(len(written)), rng.choice((-1, 1, 1, 1, 3))
+        for _ in range(40):
+            record = log.read(place)
+            assert (record.sequence, record.payload) == (place, written[place].payload)
+            place = (place + step) % len(written) if rng.random() < 0.9 else rng.randrange(len(written))
+    log.close()
