@@ -213,7 +213,8 @@ class Batch:
         else:
             self.close()
 
-    def __len__(self) -> int:
+    @property
+    def pending(self) -> int:
         """Blocks that `flush` will append."""
         return len(self._writes) if self._writes is not None else 0
 

@@ -116,7 +116,7 @@ async def test_a_batch_is_one_append_and_sees_itself() -> None:
         assert await batch.peek(gt=b"0001") == (2, b"0002", b"1")
         assert await batch.peek(gt=b"0002") == (4, b"new", b"1")
         assert await bee.get(b"new") is None
-        assert len(batch) == 2
+        assert batch.pending == 2
     assert log.appends == 3
     assert await bee.get(b"new") is not None
     with pytest.raises(LocalError, match="ended"):

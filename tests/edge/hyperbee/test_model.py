@@ -148,7 +148,7 @@ class TreeBesideDictionary(RuleBasedStateMachine):
         assert self.batch is not None
         appends = self.log.appends
         if keep:
-            count = len(self.batch)
+            count = self.batch.pending
             self.do(self.batch.flush())
             assert self.log.appends == appends + bool(count)
             self.model = self.in_batch
