@@ -19,7 +19,6 @@ Folder: `log/` (the truth; see `records.py`) and `derived/` (tree nodes, checkpo
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,35 +26,31 @@ from typing import Final
 
 from edge.crypto.hashing import discovery_key
 from edge.crypto.keys import KeyPair
-from edge.errors import BlockMissing, ConfigError, LocalError, RemoteError, StorageError, StorageFault
-from edge.hypercore import edits, flat_tree
+from edge.errors import BlockMissing, ConfigError, LocalError
+from edge.hypercore import edits
+from edge.hypercore.announcing import Announcing
 from edge.hypercore.checking import Proven
 from edge.hypercore.conflict import Conflict
 from edge.hypercore.demand import Demand, Download
 from edge.hypercore.encryption import HEADER_BYTES
 from edge.hypercore.events import (
-    Closed,
     Demanded,
-    Event,
-    Forgotten,
-    Frozen,
     Grown,
     Listener,
-    Stored,
-    Truncated,
 )
 from edge.hypercore.intake import Intake
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Node, Tree
 from edge.hypercore.messages import Data, Request
-from edge.hypercore.opening import new_header, open_state
-from edge.hypercore.proving import prove
-from edge.hypercore.records import BLOCK, CoreHeader, Partial, RecordKind, Signed
+from edge.hypercore.opening import Options, new_header, open_state
+from edge.hypercore.records import CoreHeader, Partial, Signed
 from edge.hypercore.seeking import seek
+from edge.hypercore.serving import Serving, Shown
 from edge.hypercore.signing import Signing, Standing
 from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
-from edge.hypercore.write_queue import Append, Edit, Received, Records, Write, WriteQueue, closing, settle
+from edge.hypercore.write_queue import Append, Edit, Room, WriteQueue, closing
+from edge.hypercore.writing import Writing
 from edge.limits import BLOCK_BYTES_MAX, COMMIT_WINDOW_IDLE_S, GROUP_RECORDS_MAX, SIGNATURE_BYTES_MAX
 from edge.storage.committer import GroupCommitter
 from edge.storage.disk import Disk
@@ -63,59 +58,41 @@ from edge.storage.files import OsDisk
 from edge.storage.log import RECORD_COST
 from edge.storage.metrics import StorageMetrics
 
-SIGNATURE_EVERY_BLOCKS: Final = 64  # how far the newest signature on disk may lag; more often only costs flash
 _SCAN_SLICE: Final = 256  # records that a long read takes before the loop gets its turn
-
-Shown = tuple[int, int, Tree, bytes]
-"""Fork, length, tree and signature of a state that others may be told."""
 
 
 class Hypercore:
     """A core on this disk. Made by `open`, ended by `close`."""
 
-    def __init__(
-        self,
-        state: CoreState,
-        *,
-        key_pair: KeyPair | None = None,
-        encryption_key: bytes | None = None,
-        held: bool = False,
-        metrics: StorageMetrics | None = None,
-        window_s: float = COMMIT_WINDOW_IDLE_S,
-    ) -> None:
+    def __init__(self, state: CoreState, options: Options) -> None:
         """A recovered core; nothing runs yet. Use `open` or `open_on`."""
-        self._state = state
         header = state.header
-        if encryption_key is not None and not header.encrypted and header.verifier is not None:
+        if options.encryption_key is not None and not header.encrypted and header.verifier is not None:
             raise ConfigError("encryption key", "this core is not encrypted")
-        self.encrypted: Final = header.encrypted or encryption_key is not None
-        self._signing = Signing(
-            state, key_pair=key_pair, encryption_key=encryption_key, encrypted=self.encrypted, held=held
-        )
-        self._committer = GroupCommitter(state.log, metrics=metrics)
-        cost_max = state.log.group_bytes - RECORD_COST - SIGNATURE_BYTES_MAX  # a signature rides along
-        self._cost_max = cost_max
-        self._queue = WriteQueue(
-            records_max=GROUP_RECORDS_MAX - 1, cost_max=cost_max, window_s=window_s, monotonic=time.monotonic
-        )
-        self.demand: Final = Demand(self.held, lambda: self._publish([Demanded()]))
-        self._intake = Intake(
+        self.encrypted: Final = header.encrypted or options.encryption_key is not None
+        self._state = state
+        self._signing = Signing(state, options, encrypted=self.encrypted)
+        self._serving = Serving(state, self._signing)
+        self._committer = GroupCommitter(state.log, metrics=options.metrics)
+        self._room = Room(GROUP_RECORDS_MAX - 1, state.log.group_bytes - RECORD_COST - SIGNATURE_BYTES_MAX)
+        self._queue = WriteQueue(self._room, window_s=options.window_s, monotonic=time.monotonic)
+        self.demand: Final = Demand(self.held, lambda: self._announcing.publish([Demanded()]))
+        self._announcing = Announcing(self.demand, self._serving.changed)
+        self._intake = Intake(state, self._queue, self.demand, room=self._room, foreign=self._signing.foreign)
+        self._writing = Writing(
             state,
+            self._signing,
+            self._intake,
             self._queue,
-            self.demand,
-            records_max=GROUP_RECORDS_MAX - 1,
-            cost_max=cost_max,
-            foreign=self._signing.foreign,
+            commit=self._committer.append,
+            publish=self._announcing.publish,
         )
+        self._tasks: list[asyncio.Task[None]] = []
+        # For peers, once or more for each block: the methods themselves, without one call more.
         self.accept: Final[Callable[[Data], None]] = self._intake.accept
         self.known: Final[Callable[[int], Node | None]] = self._intake.known
         self.pending: Final[Callable[[int], bool]] = self._intake.pending
-        self._shown: Shown | None = None
-        self._listeners: list[Listener] = []
-        self._waiting: list[asyncio.Future[None]] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._closed = False
-        self._signing.cipher  # noqa: B018 - a key that is none is refused now
+        self.prove: Final[Callable[[Request], Data]] = self._serving.prove
 
     # --- opening and closing -----------------------------------------------------------------------------------------
 
@@ -144,26 +121,18 @@ class Hypercore:
         disagrees, `StorageError` for the disk.
         """
 
-        def at_work() -> "Hypercore":
-            log = OsDisk(directory / "log", create=create)
-            derived = OsDisk(directory / "derived", create=True)
-            return cls._recovered(
-                log,
-                derived,
-                header,
-                key_pair=key_pair,
-                encryption_key=encryption_key,
-                held=held,
-                metrics=metrics,
-                window_s=window_s,
-            )
-
         if not create and not (directory / "log").is_dir():
             raise ConfigError("feed", f"no core in {directory}")
         header = None
         if create:
             secret = encrypted or encryption_key is not None
             header = new_header(key_pair, manifest, key, compat=compat, encrypted=secret)
+        options = Options(key_pair, encryption_key, held, metrics, window_s)
+
+        def at_work() -> "Hypercore":
+            log = OsDisk(directory / "log", create=create)
+            return cls._recovered(log, OsDisk(directory / "derived", create=True), header, options)
+
         core = await asyncio.to_thread(at_work)
         return await core._start(key)
 
@@ -180,41 +149,14 @@ class Hypercore:
         window_s: float = COMMIT_WINDOW_IDLE_S,
     ) -> "Hypercore":
         """The same on given disks; with `header`, make a core with this header where there is none."""
-        core = cls._recovered(
-            log,
-            derived,
-            header,
-            key_pair=key_pair,
-            encryption_key=encryption_key,
-            held=held,
-            metrics=None,
-            window_s=window_s,
-        )
-        return await core._start(None)
+        options = Options(key_pair, encryption_key, held, None, window_s)
+        return await cls._recovered(log, derived, header, options)._start(None)
 
     @classmethod
-    def _recovered(
-        cls,
-        log_disk: Disk,
-        derived: Disk,
-        header: CoreHeader | None,
-        *,
-        key_pair: KeyPair | None,
-        encryption_key: bytes | None,
-        held: bool,
-        metrics: StorageMetrics | None,
-        window_s: float,
-    ) -> "Hypercore":
-        state = open_state(log_disk, derived, header)
+    def _recovered(cls, log: Disk, derived: Disk, header: CoreHeader | None, options: Options) -> "Hypercore":
+        state = open_state(log, derived, header)
         try:
-            return cls(
-                state,
-                key_pair=key_pair,
-                encryption_key=encryption_key,
-                held=held,
-                metrics=metrics,
-                window_s=window_s,
-            )
+            return cls(state, options)
         except BaseException:
             state.close()
             raise
@@ -223,7 +165,7 @@ class Hypercore:
         if key is not None and key != self.key:
             self._state.close()
             raise ConfigError("key", f"the core here has the key {self.key.hex()}")
-        self._tasks = [asyncio.create_task(self._committer.run()), asyncio.create_task(self._write())]
+        self._tasks = [asyncio.create_task(self._committer.run()), asyncio.create_task(self._writing.run())]
         self._committer.discard(self._state.oplog.discarded)
         return self
 
@@ -240,10 +182,7 @@ class Hypercore:
         try:
             await tasks[1]
         finally:
-            self._closed = True
-            self.demand.close(closing())
-            self._publish([Closed()])
-            self._listeners.clear()
+            self._announcing.close()
             await self._committer.close()
             await asyncio.gather(tasks[0], return_exceptions=True)
             self._state.close()
@@ -388,13 +327,13 @@ class Hypercore:
         """
         end = min(start + 1 if end is None else end, self.length)
         while next(self.held(start, end), None) is not None:
-            await self._edit(lambda: edits.clearing(self._state, self.signed, start, end, self._cost_max))
+            await self._edit(lambda: edits.clearing(self._state, self.signed, start, end, self._room.cost))
             self._committer.discard(self._state.oplog.discarded)
 
     def release(self) -> None:
         """Say of a core opened as `held` that it is the newest copy and the only one that is written."""
         self._signing.release()
-        self._publish([Grown()])
+        self._announcing.publish([Grown()])
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -456,10 +395,7 @@ class Hypercore:
     async def changed(self, length: int, fork: int) -> None:
         """Return once length or fork is another than these."""
         while (self.length, self.fork) == (length, fork):
-            self._check_open()
-            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiting)
-            await waiting
+            await self._announcing.growth()
 
     async def seek(self, offset: int) -> tuple[int, int]:
         """The block that byte `offset` of the log lies in, and where in it; past the last block for the very end.
@@ -478,14 +414,7 @@ class Hypercore:
     @property
     def shown(self) -> Shown | None:
         """The newest state that has a signature."""
-        signed = self._signing.signed
-        if signed is None or self._state.oplog.conflict is not None:
-            return None
-        shown = self._shown
-        if shown is None or shown[3] is not signed.signature:
-            shown = signed.fork, signed.length, self._state.tree_at(signed.length), signed.signature
-            self._shown = shown
-        return shown
+        return self._serving.shown
 
     @property
     def ahead(self) -> Tree:
@@ -510,26 +439,6 @@ class Hypercore:
         """Stretches of held blocks between `start` and `end`, ascending."""
         return self._state.oplog.runs.held(start, end)
 
-    def prove(self, request: Request) -> Data:
-        """The answer to a request, from what is shown.
-
-        Raises `BlockMissing` for what is not here, `RemoteError` for what no log like this can answer.
-        """
-        shown = self.shown
-        if shown is None:
-            raise RemoteError("nothing is shown of this core", reason="invalid_request")
-        fork, _, tree, signature = shown
-        manifest = self.manifest if request.manifest and not self.compat else None
-        stored, node = self._state.stored, self._node
-        try:
-            return prove(
-                request, tree=tree, fork=fork, signature=signature, nodes=node, block=stored, manifest=manifest
-            )
-        except BlockMissing:
-            if not self._state.owes(request.block.index if request.block and not request.upgrade else None):
-                raise
-        return prove(request, tree=tree, fork=fork, signature=signature, nodes=node, block=stored, manifest=manifest)
-
     def accept_reorg(self, whole: Proven, shared: int) -> None:
         """Follow a longer fork, of which up to `shared` leading blocks are ours: as many as the nodes prove."""
         self._intake.accept_reorg(whole, shared)
@@ -550,13 +459,7 @@ class Hypercore:
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Hear events (`events.py`) until the returned function is called."""
-        self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            with contextlib.suppress(ValueError):
-                self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._announcing.subscribe(listener)
 
     # --- within ------------------------------------------------------------------------------------------------------
 
@@ -565,14 +468,8 @@ class Hypercore:
         return HEADER_BYTES if self.encrypted else 0
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._announcing.closed:
             raise closing()
-
-    def _node(self, index: int) -> Node:
-        node = self._state.find(index)
-        if node is None:
-            raise BlockMissing(flat_tree.left_span(index) // 2)
-        return node
 
     def _opened(self, index: int, stored: bytes) -> bytes:
         if not self.encrypted:
@@ -582,119 +479,7 @@ class Hypercore:
             raise ConfigError("encryption key", "this core is encrypted; its blocks need the key")
         return cipher.decrypt(index, stored)
 
-    def _publish(self, events: list[Event]) -> None:
-        """Tell everybody what has become durable."""
-        self._shown = None
-        for event in events:
-            if isinstance(event, Stored):
-                self.demand.arrived(event.start, event.end)
-            elif isinstance(event, Truncated):
-                self.demand.truncated(event.length)
-            elif isinstance(event, Frozen):
-                self.demand.close(StorageError("the core is frozen", fault=StorageFault.READ_ONLY))
-            if isinstance(event, Grown | Closed):
-                self.demand.grown()
-                waiting, self._waiting = self._waiting, []
-                for future in waiting:
-                    if not future.done():
-                        future.set_result(None)
-            for listener in list(self._listeners):
-                listener(event)
-
     async def _edit(self, prepare: Callable[[], edits.Prepared]) -> None:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.put(Edit(prepare, time.monotonic(), done))
         await done
-
-    async def _write(self) -> None:
-        """The one writer: forms groups, waits for each to be durable, then publishes it."""
-        try:
-            while group := await self._queue.next_group():
-                await self._write_group(group)
-                if self._state.checkpoint_due:
-                    self._state.save_checkpoint()
-            await self._persist_signature()
-        except BaseException as error:
-            self._queue.fail(error if isinstance(error, Exception) else closing())
-            raise
-
-    async def _write_group(self, group: list[Write]) -> None:
-        try:
-            records, durable, lengths = self._prepare(group)
-            sequence = await self._committer.append(records, urgent=True) if records else 0
-        except (StorageError, RemoteError, LocalError) as error:
-            self._fail(group, error)
-            return
-        except BaseException:
-            self._fail(group, closing())
-            raise
-        try:
-            events = durable(sequence)
-            self._signing.sign_own()
-            self._publish(events)
-        except BaseException:  # our own mistake: the writer ends, and nobody waits for ever
-            for write in group:
-                settle(write, closing())
-            raise
-        refused: StorageError | None = None
-        if isinstance(group[0], Append) and self._signing.behind:  # a peer's history takes the place of these blocks
-            with contextlib.suppress(StorageError):
-                self._signing.check_writable()
-            refused = StorageError("a peer has shown a longer history of this core", fault=StorageFault.READ_ONLY)
-        for write, length in zip(group, lengths, strict=True):
-            settle(write, refused or length)
-
-    def _fail(self, group: list[Write], error: StorageError | RemoteError | LocalError) -> None:
-        for write in group:
-            settle(write, error)
-        if isinstance(group[0], Received):
-            if not isinstance(error, StorageError):
-                raise error
-            self._intake.forget(error)
-            self._publish([Forgotten(error)])
-
-    def _prepare(self, group: list[Write]) -> tuple[Records, Callable[[int], list[Event]], list[int]]:
-        first = group[0]
-        if isinstance(first, Edit):
-            return *first.prepare(), [0]
-        if self._state.oplog.conflict is not None:
-            raise StorageError("the core is frozen", fault=StorageFault.READ_ONLY)
-        if isinstance(first, Received):
-            return *self._intake.prepare(first, behind=self._signing.behind), [0]
-        return self._prepare_blocks([write for write in group if isinstance(write, Append)])
-
-    def _prepare_blocks(self, writes: list[Append]) -> tuple[Records, Callable[[int], list[Event]], list[int]]:
-        self._signing.check_writable()
-        start, fork, cipher = self.length, self.fork, self._signing.cipher
-        stored = [block for write in writes for block in write.blocks]
-        if self.encrypted and cipher is not None:
-            stored = [cipher.encrypt(start + offset, fork, block) for offset, block in enumerate(stored)]
-        records: Records = []
-        signed = self._signing.due(SIGNATURE_EVERY_BLOCKS)
-        if signed is not None:
-            records.append((RecordKind.SIGNATURE, signed.encode()))
-        records += [(BLOCK, block) for block in stored]
-        tree, born = self._state.tree.append(stored)
-        lengths = []
-        length = start
-        for write in writes:
-            length += len(write.blocks)
-            lengths.append(length)
-
-        def durable(sequence: int) -> list[Event]:
-            if signed is not None:
-                self._state.apply(sequence, RecordKind.SIGNATURE, signed.encode())
-                sequence += 1
-            self._state.appended(sequence, tree, born)
-            return [Grown(), Stored(start, tree.length)]
-
-        return records, durable, lengths
-
-    async def _persist_signature(self) -> None:
-        signed = self._signing.due(0)
-        if signed is None or self._state.oplog.conflict is not None:
-            return
-        payload = signed.encode()
-        with contextlib.suppress(StorageError):  # it can be made again
-            sequence = await self._committer.append([(RecordKind.SIGNATURE, payload)], urgent=True)
-            self._state.apply(sequence, RecordKind.SIGNATURE, payload)

@@ -25,7 +25,7 @@ from edge.hypercore.messages import BlockProof, Data
 from edge.hypercore.records import PUT, RecordKind, Upgrade, encode_nodes, encode_put
 from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
-from edge.hypercore.write_queue import Received, Records, WriteQueue, settle
+from edge.hypercore.write_queue import Received, Records, Room, WriteQueue, settle
 from edge.limits import BLOCK_BYTES_MAX, MANIFEST_USER_DATA_BYTES_MAX, SIGNATURE_BYTES_MAX
 from edge.storage.log import RECORD_COST
 
@@ -42,8 +42,7 @@ class Intake:
         queue: WriteQueue,
         demand: Demand,
         *,
-        records_max: int,
-        cost_max: int,
+        room: Room,
         foreign: Callable[[tuple[int, ...], int], None],
     ) -> None:
         """`foreign` hears who signed a state that a peer brought, and its length."""
@@ -51,8 +50,7 @@ class Intake:
         self._state = state
         self._queue = queue
         self._demand = demand
-        self._records_max = records_max
-        self._cost_max = cost_max
+        self._records_max, self._cost_max = room
         self._foreign = foreign
         self._find = state.find
         self._learned: Verifier | None = None

@@ -1,12 +1,27 @@
 """What a core is opened as: the header that the caller's words give, and whether the core on the disk is that one."""
 
+from dataclasses import dataclass, field
+
 from edge.crypto.keys import KeyPair
 from edge.errors import ConfigError, LocalError
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.records import CoreHeader, RecordKind
 from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
+from edge.limits import COMMIT_WINDOW_IDLE_S
 from edge.storage.disk import Disk
+from edge.storage.metrics import StorageMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a core is used, whatever it is."""
+
+    key_pair: KeyPair | None = None
+    encryption_key: bytes | None = field(default=None, repr=False)
+    held: bool = False
+    metrics: StorageMetrics | None = None
+    window_s: float = COMMIT_WINDOW_IDLE_S
 
 
 def new_header(

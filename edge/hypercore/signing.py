@@ -9,9 +9,11 @@ here (`BEHIND`): that history is taken, the missing blocks are fetched like anyb
 from enum import StrEnum
 from typing import Final
 
-from edge.crypto.keys import KeyPair
+from edge.crypto.hashing import HASH_BYTES
+from edge.encoding.compact import fixed
 from edge.errors import ConfigError, LocalError, StorageError, StorageFault
 from edge.hypercore.encryption import BlockCipher
+from edge.hypercore.opening import Options
 from edge.hypercore.records import Partial, Signed
 from edge.hypercore.state import CoreState
 
@@ -40,17 +42,17 @@ _WHY: Final = {
 class Signing:
     """Keys of one core, and its newest signature."""
 
-    def __init__(
-        self, state: CoreState, *, key_pair: KeyPair | None, encryption_key: bytes | None, encrypted: bool, held: bool
-    ) -> None:
-        """Raises `ConfigError` where the keys are of another core."""
+    def __init__(self, state: CoreState, options: Options, *, encrypted: bool) -> None:
+        """Raises `ConfigError` where the keys are of another core, `LocalError` where they are none."""
         self._state = state
-        self._key_pair = key_pair
-        self._encryption_key = encryption_key
-        self._encrypted = encrypted
+        self._key_pair = key_pair = options.key_pair
+        self._encryption_key = options.encryption_key
+        self.encrypted: Final = encrypted
         self._cipher: BlockCipher | None = None
-        self._held = held
+        self._held = options.held
         self._behind = False
+        if self._encryption_key is not None:
+            fixed(self._encryption_key, HASH_BYTES)
         self.signer: int | None = None
         self.signed: Signed | None = state.oplog.signed
         if key_pair is not None:
@@ -77,7 +79,7 @@ class Signing:
     @property
     def writable(self) -> bool:
         """Whether blocks can be appended."""
-        return self.standing is Standing.WRITER and (self.cipher is not None or not self._encrypted)
+        return self.standing is Standing.WRITER and (self.cipher is not None or not self.encrypted)
 
     @property
     def behind(self) -> bool:
@@ -87,8 +89,11 @@ class Signing:
     def check_writable(self) -> None:
         """Raise `StorageError` READ_ONLY that says why, unless blocks can be appended."""
         if not self.writable:
-            why = _WHY.get(self.standing, _WHY[Standing.REPLICA])
-            raise StorageError(why, fault=StorageFault.READ_ONLY)
+            raise self.refusal()
+
+    def refusal(self) -> StorageError:
+        """Why blocks cannot be appended, in words."""
+        return StorageError(_WHY.get(self.standing, _WHY[Standing.REPLICA]), fault=StorageFault.READ_ONLY)
 
     def release(self) -> None:
         """The copy is the only one that is written from now on."""

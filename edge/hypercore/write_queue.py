@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from edge.errors import StorageError, StorageFault
 from edge.hypercore.events import Event
@@ -63,12 +64,18 @@ class Received:
 Write = Append | Edit | Received
 
 
-class WriteQueue:
-    """What waits to be written. `records_max` and `cost_max` bound one group of appends."""
+class Room(NamedTuple):
+    """What one group holds."""
 
-    def __init__(self, *, records_max: int, cost_max: int, window_s: float, monotonic: Callable[[], float]) -> None:
-        self._records_max = records_max
-        self._cost_max = cost_max
+    records: int
+    cost: int
+
+
+class WriteQueue:
+    """What waits to be written. `room` bounds one group of appends."""
+
+    def __init__(self, room: Room, *, window_s: float, monotonic: Callable[[], float]) -> None:
+        self._records_max, self._cost_max = room
         self._window_s = window_s
         self._monotonic = monotonic
         self._queue: deque[Write] = deque()

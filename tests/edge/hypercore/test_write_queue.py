@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from edge.errors import StorageError
-from edge.hypercore.write_queue import Append, Edit, WriteQueue, closing, settle
+from edge.hypercore.write_queue import Append, Edit, Room, WriteQueue, closing, settle
 
 
 def queue(window_s: float = 3600.0) -> WriteQueue:
-    return WriteQueue(records_max=10, cost_max=1000, window_s=window_s, monotonic=lambda: 0.0)
+    return WriteQueue(Room(10, 1000), window_s=window_s, monotonic=lambda: 0.0)
 
 
 def append(blocks: int, *, urgent: bool = False, cost: int = 1) -> Append:
@@ -17,7 +17,7 @@ def append(blocks: int, *, urgent: bool = False, cost: int = 1) -> Append:
 
 
 def edit() -> Edit:
-    return Edit(lambda: ([], lambda _: None), 0.0, asyncio.get_running_loop().create_future())
+    return Edit(lambda: ([], lambda _: []), 0.0, asyncio.get_running_loop().create_future())
 
 
 async def test_what_nobody_waits_for_is_gathered_until_somebody_does() -> None:
