@@ -21,6 +21,7 @@ SIGNERS_MAX: Final = 64  # of one manifest; a consortium's roster has far fewer
 FEEDS_MAX: Final = 4096  # named cores of one store; its registry is read and replaced as a whole
 FEED_EPOCHS_MAX: Final = 4096  # successors of one name; one after each restored backup and each revocation
 CORES_OPEN_MAX: Final = 64  # cores of a store that nobody uses stay open up to here; 12 descriptors each at most
+LENDING_CLIENTS_MAX: Final = 32  # other processes that use the cores of a serving one; each may hold a few MB of frames
 SIGNATURE_BYTES_MAX: Final = 8192  # a core's signature record: SIGNERS_MAX parts of 68 bytes, and room
 PARTIAL_SIGNATURES_MAX: Final = 1024  # signatures of a multi-signer core that still wait for a quorum; 100 bytes each
 TREE_BUFFER_NODES_MAX: Final = 65_536  # tree nodes held while their derived file cannot be written; about 10 MB
@@ -131,7 +132,7 @@ CORES_PER_SESSION_MAX: Final = 1024  # open at once over one connection
 UNKNOWN_CORES_MAX: Final = 1024  # that a peer may ask for, and we do not have, before it is taken for a scanner
 REOPENINGS_MAX: Final = 16  # of one core's channel in a row without a block coming of it
 LAST_BLOCKS: Final = 256  # at the end of a log, that are announced even to peers that did not ask for them
-PROMISES_MAX: Final = 8192  # tree nodes that answers under way will bring, before known ones are weeded out
+PROMISES_MAX: Final = 4096  # tree nodes that answers under way will bring, before those that came are forgotten
 
 # --- trees of keys ---------------------------------------------------------------------------------------------------
 TREE_DEPTH_MAX: Final = 32  # nodes from root to leaf; five children each hold more keys than a log has blocks

@@ -221,7 +221,7 @@ class Asker:
         request = peer.inflight.pop(number)
         assert request.block is not None
         peer.send(MessageType.CANCEL, Cancel(number).encode())
-        peer.promised.clear()
+        peer.break_promises()
         return request.block[0]
 
     # --- answers -----------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ class Asker:
             return
         if self._metrics is not None:
             self._metrics.refused.inc()
-        peer.promised.clear()
+        peer.break_promises()
         if request.fork == self._core.fork == peer.fork:
             if request.block is not None and answer.reason == NOT_AVAILABLE:
                 index = request.block[0]
@@ -328,7 +328,7 @@ class Asker:
         size = len(data.block.value)
         older = bool(peer.inflight) and next(iter(peer.inflight)) < request.id
         if not older or len(peer.stash) >= STASH_REPLIES_MAX or peer.stash_bytes + size > STASH_BYTES_MAX:
-            peer.promised.clear()
+            peer.break_promises()
             self.planner.give_back(data.block[0])
             return
         peer.stash[request.id] = request, data, anchor
@@ -351,7 +351,7 @@ class Asker:
         for number in [number for number in peer.stash if number < oldest]:
             request, _, _ = self._unstash(peer, number)
             self._done(peer, request)
-            peer.promised.clear()
+            peer.break_promises()
 
     def _unstash(self, peer: Peer, number: int) -> tuple[Request, Data, int]:
         kept = peer.stash.pop(number)
@@ -369,7 +369,7 @@ class Asker:
         peer.stash.clear()
         peer.stash_bytes = 0
         peer.sent_at.clear()
-        peer.promised.clear()
+        peer.break_promises()
         for number, request in inflight.items():
             if cancel:
                 peer.send(MessageType.CANCEL, Cancel(number).encode())

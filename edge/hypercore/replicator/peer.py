@@ -2,7 +2,7 @@
 
 Invariants
 - `inflight` keeps the order in which requests were sent, so its first one is the oldest; ids are never used twice.
-- `promised` are tree nodes that requests in `inflight` bring along if they are answered as asked.
+- `promised` are tree nodes that requests in `inflight` bring along if they are answered as asked, or have brought.
 - Every block in `inflight` or `stash` stands in the planner's `asked` as this peer's, unless it is beside a conflict.
 """
 
@@ -40,6 +40,7 @@ class Peer:
         "backoff",
         "block_bytes",
         "can_upgrade",
+        "chain",
         "channel",
         "delivered",
         "downloading",
@@ -55,7 +56,8 @@ class Peer:
         "next_id",
         "open",
         "promised",
-        "promises_max",
+        "promised_before",
+        "promised_until",
         "queue",
         "refusals",
         "replicator",
@@ -101,7 +103,9 @@ class Peer:
         self.next_id = 1
         self.sent_at: deque[tuple[int, float]] = deque()  # last id of each batch, and when it was sent
         self.promised: set[int] = set()
-        self.promises_max = 0
+        self.promised_before: set[int] = set()  # by requests up to `promised_until`, and their predecessors
+        self.promised_until = 0
+        self.chain = -1  # the block after the one that was asked for last, if its promise stands
         self.stash: dict[int, tuple[Request, Data, int]] = {}  # and the tree node that it waits for
         self.stash_bytes = 0
         self.window = REQUESTS_IN_FLIGHT_START
@@ -176,6 +180,12 @@ class Peer:
         self.grown_at += count
         if self.grown_at >= self.window and self.window < REQUESTS_IN_FLIGHT_MAX:
             self.window, self.grown_at = min(2 * self.window, REQUESTS_IN_FLIGHT_MAX), 0
+
+    def break_promises(self) -> None:
+        """A request will not be answered as asked: what it would have brought is not to be relied on."""
+        self.promised.clear()
+        self.promised_before.clear()
+        self.chain = -1
 
     def rest(self, now: float) -> None:
         """Leave it alone for a while, each time longer."""

@@ -20,7 +20,7 @@ from edge.hypercore.demand import Fresh
 from edge.hypercore.replicator.contract import Core
 from edge.hypercore.replicator.peer import Peer
 from edge.hypercore.replicator.stretches import Span, Stretches, overlap
-from edge.limits import INTEGER_MAX, PROMISES_MAX, REQUESTS_IN_FLIGHT_MAX, WANT_BLOCKS
+from edge.limits import INTEGER_MAX, PROMISES_MAX, WANT_BLOCKS
 
 _RARE_LOOK = 16  # stretches looked through for what only one peer holds
 
@@ -190,9 +190,22 @@ class Planner:
 
     def levels(self, peer: Peer, index: int) -> int:
         """The `nodes` of a request for block `index`, whose nodes are promised from here on."""
-        promised, known = peer.promised, self._core.known
+        promised, older = peer.promised, peer.promised_before
         at, bit, count = 2 * index, 1, 0
-        while at not in promised and known(at) is None:
+        if peer.chain == index and at not in promised:
+            # The block before was asked for last, so the first node above that is a right child is beside one of that
+            # request's: known or promised. Looking up those below would only cost reads; a step too many is harmless.
+            length = self._core.ahead.length
+            last = index & -index
+            while bit != last and at not in promised and index + 2 * bit <= length:
+                promised.add(at)
+                promised.add(at ^ 2 * bit)
+                at = at & ~(2 * bit) | bit
+                bit *= 2
+                count += 1
+        peer.chain = index + 1
+        known = self._core.known
+        while at not in promised and at not in older and known(at) is None:
             if at > INTEGER_MAX:
                 return 0  # past our length: an upgrade has to cover it
             promised.add(at)
@@ -203,14 +216,12 @@ class Planner:
         return count
 
     def weed(self, peer: Peer) -> None:
-        """Forget promises that were kept, once there are many."""
-        promised = peer.promised
-        if not peer.inflight:
-            promised.clear()
-        elif len(promised) > max(PROMISES_MAX, peer.promises_max):
-            known = self._core.known
-            peer.promised = {index for index in promised if known(index) is None}
-            peer.promises_max = 2 * len(peer.promised) + REQUESTS_IN_FLIGHT_MAX
+        """Forget promises that were kept, once there are many: those of requests that are all answered."""
+        if len(peer.promised) > PROMISES_MAX:
+            oldest = min(next(iter(peer.inflight), peer.next_id), next(iter(peer.stash), peer.next_id))
+            if oldest > peer.promised_until:
+                peer.promised_before, peer.promised = peer.promised, set()
+                peer.promised_until = peer.next_id - 1
 
 
 def _lacks(wanted: Stretches, peer: Peer, start: int, stop: int) -> bool:
