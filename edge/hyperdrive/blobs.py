@@ -23,7 +23,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from edge.encoding.compact import Reader
-from edge.errors import LocalError, RemoteError
+from edge.errors import BlockMissing, LocalError, RemoteError
 from edge.hyperdrive.entry import BlobId
 from edge.limits import (
     BLOB_APPEND_BLOCKS,
@@ -58,6 +58,11 @@ class BlobLog(Protocol):
         ...
 
     @property
+    def fork(self) -> int:
+        """Changes when blocks are replaced."""
+        ...
+
+    @property
     def writable(self) -> bool:
         """Whether we can append."""
         ...
@@ -84,6 +89,10 @@ class BlobLog(Protocol):
 
     async def seek(self, offset: int, /) -> tuple[int, int]:
         """The block that holds this byte of the core, and the byte's place within the block."""
+        ...
+
+    async def changed(self, length: int, fork: int, /) -> None:
+        """Return once length or fork are others."""
         ...
 
     async def truncate(self, length: int, /) -> None:
@@ -139,6 +148,7 @@ class Blobs:
             left = max(0, blob.byte_length - start)
             first, skip = blob.block_offset, 0
             if start and left:
+                await self._long_enough(blob, wait=wait)
                 first, skip = await self.core.seek(blob.byte_offset + start)
                 if not blob.block_offset <= first < blob.block_end:
                     raise RemoteError(f"byte {start} of {blob} lies in block {first}", reason="blob")
@@ -186,6 +196,13 @@ class Blobs:
     async def _bring(self, indexes: Iterable[int]) -> None:
         async for _ in self._blocks((index for index in indexes if not self.core.has(index)), wait=True):
             pass
+
+    async def _long_enough(self, blob: BlobId, *, wait: bool) -> None:
+        """A core that was just opened has no length yet: where a byte lies in it, peers must tell first."""
+        while self.core.length < blob.block_end:
+            if not wait:
+                raise BlockMissing(blob.block_end - 1)
+            await self.core.changed(self.core.length, self.core.fork)
 
     def _held(self, indexes: Iterable[int]) -> bool:
         return all(map(self.core.has, indexes))

@@ -403,6 +403,7 @@ const ops = {
       stream.destroy()
       raw.destroy()
     }
+    for (const drive of drives.values()) await drive.close() // the oldest stores refuse to close before their sessions
     await store.close()
   }
 }

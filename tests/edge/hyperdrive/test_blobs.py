@@ -284,3 +284,15 @@ def test_what_is_no_block_map(data: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_block_map_or_an_error(data: bytes) -> None:
     fuzz_block_map(data)
+
+
+async def test_a_part_of_a_blob_of_which_nothing_is_known_yet() -> None:
+    log = new_log()
+    blobs, blob = Blobs(log, block_bytes=4), BlobId(0, 0, 3, 9)
+    with pytest.raises(BlockMissing):
+        await blobs.get(blob, start=5, wait=False)
+    reading = asyncio.create_task(blobs.get(blob, start=5))
+    await asyncio.sleep(0)
+    await log.append([b"abcd"])
+    await log.append([b"efgh", b"i"])
+    assert await reading == b"fghi"
