@@ -25,7 +25,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "why": ("decisions:register_why", "why an item has its price"),
     "decisions": ("decisions:register_decisions", "the price decisions of a box"),
     "labels": ("decisions:register_labels", "the print list of shelf labels that change"),
-    "feed": ("feed:register", "create, append to, read and verify Hypercores"),
+    "feed": ("feed:register", "create, append to, read, verify, serve and clone Hypercores"),
 }
 EXAMPLES: Final = """\
 first steps:

@@ -13,6 +13,7 @@ from edge.cli.progress import Progress
 from edge.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
+    from edge.hypercore.catalog import Feed
     from edge.hypercore.hypercore import Hypercore
     from edge.hypercore.store import FeedStore
 
@@ -25,6 +26,8 @@ examples:
   pomona feed cat --store ./feeds prices --start 0 --end 10
   pomona feed verify --store ./feeds prices            reads everything back; names the first bad block
   pomona feed list --store ./feeds --json
+  pomona feed serve --store ./feeds --listen 127.0.0.1:4977
+  pomona feed clone --store ./copy KEY --connect 127.0.0.1:4977 --live
 """
 
 
@@ -32,7 +35,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add `feed` and its actions."""
     parser = commands.add_parser(
         "feed",
-        help="create, append to, read and verify Hypercores",
+        help="create, append to, read, verify, serve and clone Hypercores",
         description="Signed append-only logs in a folder, byte-equal to stock Hypercore 11.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,6 +64,26 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
     _action(actions, "list", "the feeds of a store", _list)
 
+    serve = _with_peers(actions, "serve", "replicate the feeds of a store with peers that connect over TCP")
+    serve.description = (
+        "Serves every feed of the store to peers that know its key, and takes what they have of it, until it is "
+        "stopped. Stock peers connect with @hyperswarm/secret-stream. Meanwhile `append` and the commands of `bee` and "
+        "`drive` on the same store go through this process."
+    )
+    serve.add_argument("--listen", type=_address, required=True, metavar="HOST:PORT", help="port 0: any free one")
+
+    clone = _with_peers(actions, "clone", "fetch a feed by its key, check it, print its length")
+    clone.description = (
+        "Fetches every block of a feed from peers, reads all of it back and checks it, and prints the length. What is "
+        "there already is not fetched again, so an interrupted clone goes on where it was."
+    )
+    clone.add_argument("key", metavar="KEY", help="64 hex digits")
+    clone.add_argument(
+        "--connect", type=_address, action="append", required=True, metavar="HOST:PORT", help="a peer; may be repeated"
+    )
+    clone.add_argument("--live", action="store_true", help="go on following it; print each new length")
+    _encryption_key(clone, "decrypts the feed; kept in the store, mode 0600. Without it the ciphertext is kept")
+
 
 def _action(
     actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
@@ -78,6 +101,28 @@ def _action(
     parser.add_argument("--json", action="store_true", help="one JSON value a line")
     parser.set_defaults(run=start)
     return parser
+
+
+def _with_peers(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    def start(options: argparse.Namespace) -> int:
+        from edge.cli import feed_peers  # noqa: PLC0415 - as below
+
+        run: Callable[[argparse.Namespace], int] = getattr(feed_peers, name)
+        return run(options)
+
+    parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the folder that holds the feeds")
+    parser.add_argument("--json", action="store_true", help="one JSON value a line")
+    parser.set_defaults(run=start)
+    return parser
+
+
+def _address(text: str) -> object:
+    from edge.cli.peers import address  # noqa: PLC0415 - as below
+
+    return address(text)
 
 
 def _encryption_key(parser: argparse.ArgumentParser, text: str) -> None:
@@ -187,7 +232,8 @@ async def _verify(options: argparse.Namespace, store: "FeedStore") -> int:
 
 
 async def _list(options: argparse.Namespace, store: "FeedStore") -> int:
-    for feed in store.feeds():
+    catalog = store.catalog()
+    for feed in [*catalog.named(), *sorted((f for f in catalog.feeds if not f.name), key=lambda feed: feed.key)]:
         core: Hypercore | None = None
         trouble = ""
         try:
@@ -195,14 +241,25 @@ async def _list(options: argparse.Namespace, store: "FeedStore") -> int:
         except (ConfigError, StorageError) as error:
             trouble = str(error)
         try:
+            held = feed.key in catalog.held
             if options.json:
-                state = None if core is None else {"length": core.length, "bytes": core.byte_length, "fork": core.fork}
-                entry = {"name": feed.name, "key": feed.key.hex(), "encrypted": feed.encrypted, "state": state}
-                print(json.dumps({**entry, "error": trouble} if trouble else entry))
+                print(json.dumps(_entry(feed, core, trouble, held=held)))
             else:
                 size = trouble if core is None else f"{core.length} blocks, {core.byte_length} bytes, fork {core.fork}"
-                print(f"{feed.name}  {feed.key.hex()}  {size}{', encrypted' if feed.encrypted else ''}")
+                notes = [size, *(["encrypted"] if feed.encrypted else []), *(["held: a copy"] if held else [])]
+                print(f"{feed.name or '-'}  {feed.key.hex()}  {', '.join(notes)}")
         finally:
             if core is not None:
                 await core.close()
     return 0
+
+
+def _entry(feed: "Feed", core: "Hypercore | None", trouble: str, *, held: bool) -> dict[str, object]:
+    state = None
+    if core is not None:
+        state = {"length": core.length, "bytes": core.byte_length, "fork": core.fork}
+        if core.contiguous < core.length:
+            state["contiguous"] = core.contiguous
+    entry: dict[str, object] = {"name": feed.name or None, "key": feed.key.hex(), "encrypted": feed.encrypted}
+    entry["state"] = state
+    return entry | ({"error": trouble} if trouble else {}) | ({"held": True} if held else {})

@@ -138,7 +138,7 @@ def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     return asyncio.run(start())
 
 
-async def first_of(stop: asyncio.Event, work: Awaitable[None]) -> bool:
+async def first_of(stop: asyncio.Event, work: Awaitable[object]) -> bool:
     """Wait for `work` or for `stop`, whichever is first; whether the work was done. What `work` raises is raised."""
     doing = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())

@@ -154,6 +154,17 @@ class Corestore:
         entry.users -= 1
         await self._trim()
 
+    async def forget(self, core: Hypercore) -> None:
+        """Close somebody else's core, lent or not, and remove it from the disk."""
+        entry = self._shared.open.get(core.key)
+        if entry is None or entry.core is not core:
+            raise LocalError("a core is forgotten by the store that lent it")
+        async with self._shared.turns[core.key]:
+            await self._close(entry)
+        async with self._shared.changing:
+            await asyncio.to_thread(self._shared.store.forget, entry.feed)
+            self._reload()
+
     def feeds(self) -> list[Feed]:
         """Everything in this namespace that has a name, by it."""
         return [feed for feed in self._shared.catalog.named() if feed.name.startswith(self._prefix)]

@@ -80,6 +80,11 @@ class FeedStore:
             raise ConfigError(name_or_key, f"no such feed in {self._directory}")
         return feed
 
+    def identity(self) -> KeyPair:
+        """The key pair that this store shows to peers; made with the primary key where there is none yet."""
+        with self._locked():
+            return KeyPair.from_seed(keyed256(self._primary_key(), b"pomona peer"))
+
     # --- making feeds ------------------------------------------------------------------------------------------------
 
     async def create(self, name: str, *, encryption_key: bytes | None = None, compat: bool = False) -> Feed:
@@ -128,6 +133,14 @@ class FeedStore:
             secret = self.encryption_key(old)
             await self._make(feed, pair, manifest, secret, lambda catalog: catalog.succeeded(old, feed))
         return feed
+
+    def forget(self, feed: Feed) -> None:
+        """Remove somebody else's core, its blocks too. It must not be open."""
+        with self._locked(), _reporting(f"removing {feed.key.hex()} from {self._directory}"):
+            if feed.name:
+                raise ConfigError(feed.name, "a feed of one's own is never removed")
+            self._write(self.catalog().without(feed))
+            shutil.rmtree(self.folder(feed), ignore_errors=True)  # what stays behind is replaced by a later `add`
 
     # --- where the store is at home ----------------------------------------------------------------------------------
 
