@@ -91,3 +91,55 @@ async def test_a_cancelled_block_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not peer._running
+
+
+async def test_bees_between_stock_peers() -> None:
+    async with StockPeer() as first, StockPeer() as second:
+        made = await first.open("a", name_of_core="a")
+        await first.call("bee_open", bee="bee", core="a")
+        puts = [[b"k%03d" % number, b"v%d" % number] for number in range(50)]
+        assert await first.call("bee_batch", bee="bee", puts=puts) == 51
+        assert await first.call("bee_put", bee="bee", key=b"k000", value=b"again") == 52
+        assert await first.call("bee_del", bee="bee", key=b"k001") == 53
+        await first.call("bee_put", bee="bee", sub=["inside"], key=b"x", value=b"y")
+        await second.open("a", key=made.key)
+        await second.connect(await first.listen())
+        await second.event("append", core="a", length=54)
+        await second.call("bee_open", bee="bee", core="a")
+        assert (await second.call("bee_get", bee="bee", key=b"k000"))["value"] == b"again"
+        assert await second.call("bee_get", bee="bee", key=b"k001") is None
+        assert (await second.call("bee_get", bee="bee", version=52, key=b"k001"))["value"] == b"v1"
+        assert (await second.call("bee_get", bee="bee", sub=["inside"], key=b"x"))["value"] == b"y"
+        found = await second.call("bee_range", bee="bee", range={"gte": b"k002", "lt": b"k005"})
+        assert [entry["key"] for entry in found] == [b"k002", b"k003", b"k004"]
+        history = await second.call("bee_history", bee="bee", reverse=True, limit=2)
+        assert [(entry["type"], entry["key"]) for entry in history] == [("put", b"inside\0x"), ("del", b"k001")]
+        diff = await second.call("bee_diff", bee="bee", version=53, other=51)
+        assert [(pair["left"] or pair["right"])["key"] for pair in diff] == [b"k000", b"k001"]
+
+
+async def test_drives_between_stock_peers(tmp_path: Path) -> None:
+    files = {"a.txt": b"one", "folder/b.bin": bytes(range(256)) * 1000, "folder/deep/run": b"#!/bin/sh\n"}
+    for name, content in files.items():
+        (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "from" / name).write_bytes(content)
+    (tmp_path / "from/folder/deep/run").chmod(0o755)
+    (tmp_path / "from/link").symlink_to("a.txt")
+    async with StockPeer() as first, StockPeer() as second:
+        made = await first.call("drive_open", drive="d")
+        made = await first.call("drive_from_folder", drive="d", folder=tmp_path / "from")
+        await first.call("drive_put", drive="d", path="/a.txt", content=b"two")
+        await second.call("drive_open", drive="d", key=made["key"])
+        await second.connect(await first.listen())
+        assert (await second.call("drive_update", drive="d"))["version"] == made["version"] + 1
+        await second.call("drive_download", drive="d")
+        await second.call("drive_to_folder", drive="d", folder=tmp_path / "to")
+        listed = {entry["path"]: entry for entry in await second.call("drive_list", drive="d")}
+        assert sorted(listed) == ["/a.txt", "/folder/b.bin", "/folder/deep/run", "/link"]
+        assert listed["/folder/deep/run"]["executable"]
+        assert await second.call("drive_get", drive="d", path="/a.txt") == b"two"
+        assert await second.call("drive_get", drive="d", path="/a.txt", version=made["version"]) == b"one"
+    for name, content in {**files, "a.txt": b"two"}.items():
+        assert (tmp_path / "to" / name).read_bytes() == content
+    assert (tmp_path / "to/folder/deep/run").stat().st_mode & 0o100
+    assert (tmp_path / "to/link").readlink() == Path("a.txt")
