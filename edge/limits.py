@@ -110,6 +110,7 @@ REQUEST_BATCH: Final = 64  # requests that are sent together, so that answers co
 REQUEST_BYTES_IN_FLIGHT_MAX: Final = 4 * 1024 * 1024  # of one peer, by the average size of the blocks it sent so far
 REQUEST_TIMEOUT_MIN_S: Final = 4.0  # silence of a peer that owes answers, before others are asked ...
 REQUEST_TIMEOUT_MAX_S: Final = 30.0  # ... more on links with a long round trip
+PEER_SILENCE_S: Final = 30.0  # a command that waits for blocks gives up after so long without any
 HOTSWAP_AFTER_S: Final = 1.0  # requests that wait for longer are taken over by a peer that has nothing to do
 HOTSWAP_REQUESTS_MAX: Final = 64  # at once
 PEER_BACKOFF_S: Final = 2.0  # a peer that did not deliver is not asked for so long; doubled each time ...
