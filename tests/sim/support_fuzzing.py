@@ -21,7 +21,7 @@ from edge.errors import RemoteError
 
 ROOT = Path(__file__).parent.parent
 PEAK_PER_BYTE = 4
-PEAK_BYTES = 1024 * 1024  # what a target may need whatever its input: a state machine, an event loop, caches
+PEAK_BYTES = 128 * 1024  # what a target may need whatever its input: a state machine, an event loop, caches
 TRACED_EVERY = 16  # executions; tracing costs several times the execution
 INPUT_BYTES_MAX = 64 * 1024
 EDGES = (0, 1, 2, 31, 32, 33, 63, 64, 127, 128, 252, 253, 254, 255, 256, 65_535, 65_536, 2**24, 2**31 - 1, 2**32 - 1)
