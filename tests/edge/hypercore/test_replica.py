@@ -234,7 +234,7 @@ async def test_a_conflict_freezes_for_good(open_core: Open, tmp_path: Path) -> N
     assert core.manifest is not None
     with pytest.raises(SignatureError):
         await core.conflict(Conflict(core.key, core.manifest, 0, 6, one, one))
-    assert core.frozen is None
+    assert not core.frozen
     events: list[Event] = []
     core.subscribe(events.append)
     late = asyncio.create_task(core.fetch(9))
@@ -246,8 +246,8 @@ async def test_a_conflict_freezes_for_good(open_core: Open, tmp_path: Path) -> N
     with pytest.raises(StorageError, match="frozen"):
         await late
     for _ in range(2):
-        assert core.frozen == conflict
-        assert (core.standing, core.shown) == (Standing.FROZEN, None)
+        assert (core.frozen, core.standing) == (conflict, Standing.FROZEN)
+        assert core.shown is None
         with pytest.raises(StorageError, match="frozen"):
             await core.append([b""])
         with pytest.raises(RemoteError):
