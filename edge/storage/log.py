@@ -221,7 +221,7 @@ class SegmentLog:
                 self._sync_sealed()
             elif self._wants_spare():
                 self._prepare()
-            elif self._discarding.has_work:
+            elif self._wants_room():
                 self.written_bytes += self._discarding.step()
         except OSError:
             self._again_at = self.written_bytes + self._segment_bytes // 16
@@ -234,8 +234,7 @@ class SegmentLog:
         """Whether `work` has something to do."""
         if self._closed:
             return False
-        compacts = self._discarding.has_work and self.written_bytes >= self._again_at
-        return compacts or bool(self._sealed_unsynced) or self._wants_spare()
+        return bool(self._sealed_unsynced) or self._wants_spare() or self._wants_room()
 
     @property
     def group_bytes(self) -> int:
@@ -409,6 +408,9 @@ class SegmentLog:
         if self.written_bytes < self._again_at:
             return False
         return self._active is None or self._active.end * 4 > self._segment_bytes
+
+    def _wants_room(self) -> bool:
+        return self._discarding.has_work and self.written_bytes >= self._again_at
 
     def _new_spare(self) -> Spare:
         if self._spare is None:
