@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from edge.cli.lines import Input, Lines
 from edge.cli.progress import Progress
-from edge.errors import ConfigError, StorageError
+from edge.errors import ConfigError, StorageError, StorageFault
 
 if TYPE_CHECKING:
     from edge.hypercore.catalog import Feed
     from edge.hypercore.hypercore import Hypercore
+    from edge.hypercore.lending import BorrowedCore
     from edge.hypercore.store import FeedStore
 
 _APPEND_BLOCKS: Final = 2048  # lines of one append; below what a group holds
@@ -64,6 +65,21 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
     _action(actions, "list", "the feeds of a store", _list)
 
+    succeed = _action(actions, "succeed", "begin a new epoch of a feed, and print its key", _succeed)
+    succeed.description = (
+        "Makes a new, empty feed that takes the name; the old one stays readable under its key and is never written "
+        "again. For a store that was restored from a backup: peers may hold blocks of the old feed that this copy "
+        "lacks, and `clone` fetches them back."
+    )
+    succeed.add_argument("name", metavar="NAME")
+
+    release = _action(actions, "release", "say that this copy of a feed is the newest and only one", _release)
+    release.description = (
+        "Lets a feed be appended to again that is held because its store was copied. Only for who knows that nothing "
+        "was appended to any other copy: two histories under one key freeze the feed at every peer, for good."
+    )
+    release.add_argument("name", metavar="NAME")
+
     serve = _with_peers(actions, "serve", "replicate the feeds of a store with peers that connect over TCP")
     serve.description = (
         "Serves every feed of the store to peers that know its key, and takes what they have of it, until it is "
@@ -71,6 +87,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "`drive` on the same store go through this process."
     )
     serve.add_argument("--listen", type=_address, required=True, metavar="HOST:PORT", help="port 0: any free one")
+    serve.add_argument(
+        "--metrics",
+        type=Path,
+        metavar="FILE",
+        help="write metrics there every 10 s, for Prometheus's textfile collector",
+    )
 
     clone = _with_peers(actions, "clone", "fetch a feed by its key, check it, print its length")
     clone.description = (
@@ -157,7 +179,7 @@ async def _create(options: argparse.Namespace, store: "FeedStore") -> int:
 
 
 async def _append(options: argparse.Namespace, store: "FeedStore") -> int:
-    core = await store.open(store.find(options.name), write=True)
+    core = await _to_append(options.store, store, options.name)
     try:
         source, lines, chunk = Input(sys.stdin.fileno()), Lines(), b"."
         while chunk:
@@ -167,6 +189,50 @@ async def _append(options: argparse.Namespace, store: "FeedStore") -> int:
                 print(json.dumps({"length": length, "fork": core.fork}) if options.json else length, flush=True)
     finally:
         await core.close()
+    return 0
+
+
+async def _to_append(directory: Path, store: "FeedStore", name: str) -> "Hypercore | BorrowedCore":
+    """The feed, from this process or through the one that serves the store. `ConfigError` for one that is held."""
+    feed = store.find(name)
+    if not feed.name:
+        raise ConfigError(name, "somebody else writes this feed")
+    for moved in store.settle():
+        print(f"{moved.name} is held from now on: {directory} was copied or restored from a backup", file=sys.stderr)
+    if feed.key in store.catalog().held:
+        raise ConfigError(
+            name,
+            "held, because this store was copied or restored and peers may know more of the feed than it does; "
+            "`pomona feed succeed` goes on in a new feed, `pomona feed release` if nothing else ever wrote to it since",
+        )
+    try:
+        return await store.open(feed, write=True)
+    except StorageError as error:
+        if error.fault is not StorageFault.LOCKED:
+            raise
+        from edge.hypercore.lending import BorrowedCore  # noqa: PLC0415 - rarely needed
+
+        borrowed = await BorrowedCore.borrow(directory, feed.key)
+        if borrowed is None:
+            raise
+        return borrowed
+
+
+async def _succeed(options: argparse.Namespace, store: "FeedStore") -> int:
+    feed = await store.succeed(store.find(options.name))
+    if options.json:
+        previous = feed.previous.hex() if feed.previous else None
+        print(json.dumps({"name": feed.name, "key": feed.key.hex(), "epoch": feed.epoch, "previous": previous}))
+    else:
+        print(feed.key.hex())
+    return 0
+
+
+async def _release(options: argparse.Namespace, store: "FeedStore") -> int:
+    store.settle()
+    feed = store.find(options.name)
+    store.release(feed)
+    print(json.dumps({"name": feed.name, "key": feed.key.hex(), "held": False}) if options.json else feed.key.hex())
     return 0
 
 

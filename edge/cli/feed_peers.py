@@ -40,22 +40,34 @@ async def _serve(options: argparse.Namespace, stop: asyncio.Event) -> int:
     directory: Path = options.store
     if not (directory / "feeds.json").is_file():
         raise ConfigError("--store", f"no feeds in {directory}")
+    traffic = Traffic()
     with _serving_alone(directory):
-        async with await Corestore.open(directory) as store:
+        async with await Corestore.open(
+            directory, storage_metrics=traffic.storage, replication_metrics=traffic.replication
+        ) as store:
             identity = await asyncio.to_thread(FeedStore(directory).identity)
             met = _Meeting(store, as_json=options.json)
             address: Address = options.listen
             try:
-                server = await listen(address.host, address.port, key_pair=identity, on_connection=met)
+                server = await listen(
+                    address.host, address.port, key_pair=identity, on_connection=met, metrics=traffic.swarm
+                )
             except OSError as error:
                 raise ConfigError("--listen", f"cannot listen on {address}: {error.strerror or error}") from None
             try:
                 async with _lending(store, directory):
                     met.listening(Address(address.host, server.port), identity.public_key, len(store.feeds()))
-                    await stop.wait()
+                    await _until(stop, traffic, options.metrics)
             finally:
                 await server.close()
     return 0
+
+
+async def _until(stop: asyncio.Event, traffic: Traffic, metrics: Path | None) -> None:
+    if metrics is None:
+        await stop.wait()
+    else:
+        await first_of(stop, traffic.keep_written(metrics))
 
 
 class _Meeting:
@@ -116,10 +128,10 @@ async def _lending(store: Corestore, directory: Path) -> AsyncIterator[None]:
 async def _clone(options: argparse.Namespace, stop: asyncio.Event) -> int:
     key = parse_key(options.key, what="KEY")
     traffic = Traffic()
-    async with await Corestore.open(options.store, replication_metrics=traffic.metrics) as store:
+    async with await Corestore.open(options.store, replication_metrics=traffic.replication) as store:
         core = await store.get(key=key, encryption_key=options.encryption_key)
         identity = await asyncio.to_thread(FeedStore(options.store).identity)
-        async with connected(store, identity, options.connect):
+        async with connected(store, identity, options.connect, traffic.swarm):
             fetched = await _fetch(core, store, traffic, stop)
             if fetched:
                 await _checked(core)

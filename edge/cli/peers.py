@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -18,14 +19,19 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from edge.atomic import replace_file
 from edge.crypto.keys import KeyPair
-from edge.errors import PomonaError, RemoteError
+from edge.errors import ConfigError, PomonaError, RemoteError
+from edge.health.metrics import SharedMetrics, exposition
 from edge.hypercore.corestore import Corestore
 from edge.hypercore.replicator import ReplicationMetrics
 from edge.hyperswarm.connection import Connection, connect
+from edge.hyperswarm.metrics import SwarmMetrics
+from edge.storage.metrics import StorageMetrics
 
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts; the last one again and again
 PORT_MAX: Final = 65_535
+_METRICS_EVERY_S: Final = 10.0
 
 
 class Address(NamedTuple):
@@ -66,31 +72,40 @@ def connect_option(parser: argparse.ArgumentParser, *, required: bool = False) -
 
 
 class Traffic:
-    """What replication has moved in this process so far."""
+    """The metrics of a command that talks to peers, and the two of them that it shows itself."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.metrics = ReplicationMetrics(self._registry)
+        shared = SharedMetrics(self._registry)  # the process's own figures too
+        self.storage = StorageMetrics(self._registry, queue_depth=shared.queue_depth)
+        self.replication = ReplicationMetrics(self._registry)
+        self.swarm = SwarmMetrics(self._registry)
 
     @property
     def received_bytes(self) -> int:
         """Bytes of blocks taken from peers."""
         return int(self._registry.get_sample_value("pomona_replication_received_bytes_total") or 0)
 
-    @property
-    def sent_blocks(self) -> int:
-        """Blocks given to peers."""
-        return int(self._registry.get_sample_value("pomona_replication_blocks_sent_total") or 0)
+    async def keep_written(self, path: Path) -> None:
+        """Write all of them to `path` now and again, for Prometheus's textfile collector, until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(replace_file, path, exposition(self._registry), 0o644)
+            except OSError as error:
+                raise ConfigError("--metrics", f"cannot write {path}: {error.strerror or error}") from None
+            await asyncio.sleep(_METRICS_EVERY_S)
 
 
 @contextlib.asynccontextmanager
-async def connected(store: Corestore, identity: KeyPair, peers: Sequence[Address]) -> AsyncIterator[None]:
+async def connected(
+    store: Corestore, identity: KeyPair, peers: Sequence[Address], metrics: SwarmMetrics | None = None
+) -> AsyncIterator[None]:
     """Replicate `store` with all `peers` while inside. Raises `RemoteError` where a first connection fails."""
-    first = [await _dial(identity, peer) for peer in peers]
+    first = [await _dial(identity, peer, metrics) for peer in peers]
     keepers = []
     for peer, connection in zip(peers, first, strict=True):
         store.replicate(connection)
-        keepers.append(asyncio.create_task(_keep(store, identity, peer, connection)))
+        keepers.append(asyncio.create_task(_keep(store, identity, peer, connection, metrics)))
     try:
         yield
     finally:
@@ -99,16 +114,19 @@ async def connected(store: Corestore, identity: KeyPair, peers: Sequence[Address
         await asyncio.gather(*keepers, return_exceptions=True)
 
 
-async def _dial(identity: KeyPair, peer: Address) -> Connection:
+async def _dial(identity: KeyPair, peer: Address, metrics: SwarmMetrics | None) -> Connection:
     try:
-        return await connect(peer.host, peer.port, key_pair=identity)
+        return await connect(peer.host, peer.port, key_pair=identity, metrics=metrics)
     except TimeoutError:
         raise RemoteError(f"{peer} does not answer", reason="timeout") from None
     except OSError as error:
-        raise RemoteError(f"cannot connect to {peer}: {error.strerror or error}", reason="unreachable") from None
+        why = os.strerror(error.errno) if error.errno else str(error)  # the loop's own text repeats the address
+        raise RemoteError(f"cannot connect to {peer}: {why}", reason="unreachable") from None
 
 
-async def _keep(store: Corestore, identity: KeyPair, peer: Address, connection: Connection) -> None:
+async def _keep(
+    store: Corestore, identity: KeyPair, peer: Address, connection: Connection, metrics: SwarmMetrics | None
+) -> None:
     """Replace the connection each time it ends."""
     try:
         while True:
@@ -118,7 +136,7 @@ async def _keep(store: Corestore, identity: KeyPair, peer: Address, connection: 
                 await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
                 with contextlib.suppress(PomonaError):
-                    connection = await _dial(identity, peer)
+                    connection = await _dial(identity, peer, metrics)
                     store.replicate(connection)
     finally:
         connection.close()
