@@ -20,6 +20,7 @@ from edge.hypercore.manifest import Manifest, Signer
 pytestmark = pytest.mark.interop
 
 SHORT, LONG = 2_000, 100_000
+OLDEST_RANGE_MAX = 32_768  # beyond it 11.0.0 believes that a range is complete; see README.md
 LENGTHS = [SHORT, pytest.param(LONG, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
 VERSIONS: list[Version] = ["current", "oldest"]
 SECRET = b"\x51" * 32
@@ -54,8 +55,11 @@ async def grow(core: Hypercore, count: int, *, seed: int = 1, vary: bool = False
 
 async def read_by_stock(stock: StockPeer, name: str, length: int, *, seed: int = 1, vary: bool = False) -> None:
     """The stock peer fetches everything and compares each block."""
-    download = await stock.call("download", core=name, end=length)
+    in_one = length if stock.version == "current" else min(length, OLDEST_RANGE_MAX)
+    download = await stock.call("download", core=name, end=in_one)
     await stock.call("downloaded", download=download, timeout_s=600)
+    if in_one < length:
+        await stock.call("fetch", core=name, start=in_one, end=length, timeout_s=600)
     checked = await stock.call("check", core=name, seed=seed, vary=vary, timeout_s=600)
     assert checked == {"right": length, "wrong": None, "why": None}
 
