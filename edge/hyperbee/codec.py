@@ -99,10 +99,7 @@ def encode_block(key: bytes, value: bytes | None, levels: Sequence[Level]) -> by
     for seqs, children in levels:
         body = field(_INDEX, _packed(seqs)) if seqs else b""
         if children:
-            numbers: list[int] = []
-            for pointer in children:
-                numbers += (pointer >> OFFSET_BITS, pointer & OFFSET_MASK)
-            body += field(_KEY, _packed(numbers))
+            body += field(_KEY, _packed_children(children))
         index += field(_INDEX, body)
     data = field(_INDEX, index) + field(_KEY, key)
     return data if value is None else data + field(_VALUE, value)
@@ -268,4 +265,21 @@ def _packed(numbers: Iterable[int]) -> bytearray:
             add(number & 0x7F | 0x80)
             number >>= 7  # noqa: PLW2901 - a shift register
         add(number)  # refuses what is negative
+    return out
+
+
+def _packed_children(children: Iterable[int]) -> bytearray:
+    out = bytearray()
+    add = out.append
+    for pointer in children:
+        seq = pointer >> OFFSET_BITS
+        while seq >= 0x80:
+            add(seq & 0x7F | 0x80)
+            seq >>= 7
+        add(seq)
+        offset = pointer & OFFSET_MASK
+        while offset >= 0x80:
+            add(offset & 0x7F | 0x80)
+            offset >>= 7
+        add(offset)
     return out

@@ -92,7 +92,8 @@ class Cache(Generic[T]):
 
     def put(self, key: int, value: T) -> None:
         """Keep `value` for a while."""
-        self.drop(key)
+        if key in self._items:
+            self.drop(key)
         self._items[key] = value
         self._bytes += self._cost(value)
         while self._bytes > self._bytes_max:
