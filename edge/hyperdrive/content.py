@@ -7,13 +7,12 @@ Spec: `generateContentManifest` and `_open` in hyperdrive 13.3.
 """
 
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
-from edge.crypto.hashing import HASH_BYTES, hash256, namespace
+from edge.crypto.hashing import hash256, namespace
 from edge.hypercore.manifest import Manifest
 
 (_BLOBS,) = namespace("hyperdrive", 1)
-_Z_BASE_32: Final = "ybndrfg8ejkmcpqxot1uwisza345h769"
 
 
 class ManifestLog(Protocol):
@@ -36,10 +35,3 @@ def content_manifest(manifest: Manifest | None, key: bytes) -> Manifest | None:
         return None
     signers = tuple(replace(signer, namespace=hash256(_BLOBS, key, signer.namespace)) for signer in manifest.signers)
     return Manifest(version=manifest.version, allow_patch=manifest.allow_patch, quorum=manifest.quorum, signers=signers)
-
-
-def content_name(key: bytes) -> str:
-    """Name under which a store keeps the blobs core of such an older database (a Corestore name: it makes the key)."""
-    bits = int.from_bytes(key, "big") << 4  # 256 bits in 52 digits of 5
-    digits = (8 * HASH_BYTES + 4) // 5
-    return "".join(_Z_BASE_32[bits >> 5 * place & 31] for place in reversed(range(digits))) + "/blobs"

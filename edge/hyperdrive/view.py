@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from edge.crypto.hashing import HASH_BYTES
 from edge.errors import ConfigError, LocalError, RemoteError
 from edge.hyperbee.batch import Batch
 from edge.hyperbee.bee import Hyperbee
@@ -44,6 +45,7 @@ class Content:
         self._db = db
         self._blobs = None if blobs is None else Blobs(blobs)
         self._open_blobs = open_blobs
+        self._checked = blobs is None
         self._opening = asyncio.Lock()
 
     @property
@@ -53,26 +55,35 @@ class Content:
 
     async def blobs(self, bee: Hyperbee) -> Blobs:
         """The blobs; waits for the database's first block where they are not open. Raises `RemoteError`."""
-        if self._blobs is None:
+        if self._blobs is None or not self._checked:
             async with self._opening:
                 if self._blobs is None:
                     self._blobs = Blobs(await self._opened(bee))
+                elif not self._checked and (await self._named(bee) or self._blobs.core.key) != self._blobs.core.key:
+                    raise ConfigError("blobs", "this drive names another core for its content")
+                self._checked = True
         return self._blobs
 
     async def _opened(self, bee: Hyperbee) -> BlobLog:
         if self._open_blobs is None:
             raise ConfigError("open_blobs", "this drive was opened without its content")
-        header = await bee.header()
-        key = header.metadata.content_feed if header is not None and header.metadata is not None else None
+        key = await self._named(bee)
         if key is None:
             manifest = content_manifest(self._db.manifest, self._db.key)
             key = None if manifest is None else manifest.key()
-        if key is None or len(key) < 32:
+        if key is None or len(key) != HASH_BYTES:
             raise RemoteError("the drive does not say which core holds its content", reason="content")
-        core = await self._open_blobs(key[:32])
-        if core.key != key[:32]:
+        core = await self._open_blobs(key)
+        if core.key != key:
             raise LocalError("open_blobs opened another core than it was asked for")
         return core
+
+    @staticmethod
+    async def _named(bee: Hyperbee) -> bytes | None:
+        """The key in the database's first block, if there is one."""
+        header = await bee.header()
+        named = header.metadata.content_feed if header is not None and header.metadata is not None else None
+        return named[:HASH_BYTES] if named else None
 
 
 @dataclass(frozen=True, slots=True)

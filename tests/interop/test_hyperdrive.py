@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_drive_logs import MemoryLog, apply, named_key_pair
+from support_drive_logs import MemoryLog, apply, content_name, named_key_pair
 
 from edge.crypto.keys import KeyPair
 from edge.errors import LocalError
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Tree
-from edge.hyperdrive.content import content_manifest, content_name
+from edge.hyperdrive.content import content_manifest
 from edge.hyperdrive.drive import Hyperdrive
 from edge.hyperdrive.entry import FileValue
 from edge.hyperdrive.mirror import Mirror

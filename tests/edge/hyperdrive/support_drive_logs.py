@@ -167,3 +167,10 @@ async def apply(drive: Hyperdrive | DriveBatch, ops: list[Any], salt: int) -> No
 def named_key_pair(primary_key: bytes, name: str) -> KeyPair:
     """What a stock Corestore gives the core `name`."""
     return KeyPair.from_seed(keyed256(primary_key, _CORESTORE, bytes(32), name.encode()))
+
+
+def content_name(key: bytes) -> str:
+    """Under which name a stock Corestore keeps the content of a drive that is older than manifests."""
+    digits = "ybndrfg8ejkmcpqxot1uwisza345h769"  # z-base-32: 256 bits in 52 digits of 5
+    bits = int.from_bytes(key, "big") << 4
+    return "".join(digits[bits >> 5 * place & 31] for place in reversed(range(52))) + "/blobs"

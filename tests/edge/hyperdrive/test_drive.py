@@ -226,6 +226,9 @@ async def test_a_database_without_manifest_names_the_core() -> None:
     far, _, _ = replica(db, blobs)
     await drive.put("/a", b"x")
     assert await far.get("/a") == b"x"
+    other = MemoryLog(Manifest.single(b"\x01" * 32))
+    with pytest.raises(ConfigError, match="names another core"):
+        await Hyperdrive(db, other).get("/a")
     nameless = MemoryLog(None, key=PAIR.public_key)
     with pytest.raises(RemoteError, match="does not say"):
         await replica(nameless, blobs)[0].blobs()
