@@ -132,7 +132,7 @@ class Asker:
         elif manifest and not peer.length and self._manifest is None:
             self._manifest = peer
             self.send(peer, Request(0, peer.fork, manifest=True), now)
-        for seek in core.demand.seeks[:REQUEST_BATCH]:
+        for seek in core.demand.seeks[:REQUEST_BATCH] if peer.length >= core.ahead.length else ():
             if seek not in self._seeking and not seek.future.done():
                 self._ask_seek(peer, seek, now)
 
@@ -245,7 +245,7 @@ class Asker:
             self._done(peer, request)
             peer.heard_at = now
             try:
-                following = self._forks.receive(peer, data)
+                following = self._forks.receive(peer, request, data)
             except RemoteError:
                 peer.rest(now)
                 raise

@@ -68,11 +68,13 @@ class Forks:
             )
         return None
 
-    def receive(self, peer: Peer, data: Data) -> Request | None:
-        """An answer of the fork that is followed; returns the next request. Raises `RemoteError`."""
+    def receive(self, peer: Peer, request: Request, data: Data) -> Request | None:
+        """The answer to a request about another fork; returns the next request. Raises `RemoteError`."""
         reorg = self._reorg
-        if reorg is None or reorg.peer is not peer:
+        if reorg is None or reorg.peer is not peer or reorg.fork != request.fork:
             return None
+        if (reorg.step is Step.TREE) is (request.upgrade is None):
+            return None  # asked earlier, before another peer's fork came in between
         try:
             if reorg.step is Step.TREE:
                 reorg.whole = self._whole(data)

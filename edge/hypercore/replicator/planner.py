@@ -16,6 +16,7 @@ Invariants: a block is in at most one of `asked` and `settling`, and then in nei
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from edge.hypercore import flat_tree
 from edge.hypercore.demand import Fresh
 from edge.hypercore.replicator.contract import Core
 from edge.hypercore.replicator.peer import Peer
@@ -99,7 +100,7 @@ class Planner:
 
     def take(self, peer: Peer, count: int, others: Iterable[Peer]) -> list[int]:
         """Up to `count` blocks for `peer` to be asked; they are its own from here on."""
-        length = self._core.ahead.length
+        length = self.reach(peer)
         taken: list[int] = []
         if self.urgent:
             self._collect(taken, peer, overlap(self.urgent, peer.has, 0, length), count)
@@ -107,13 +108,25 @@ class Planner:
             rivals = [other for other in others if other is not peer and other.open and other.uploading]
             if rivals:
                 self._collect(taken, peer, self._rare(peer, rivals, length), count)
-                at = self._own_place(peer, rivals, length)
-                self._collect(taken, peer, overlap(self.unasked, peer.has, at, length), count)
+                if self.unasked:
+                    at = self._own_place(peer, rivals, length)
+                    self._collect(taken, peer, overlap(self.unasked, peer.has, at, length), count)
                 if taken:
                     peer.asked_from = taken[-1] + 1
-            if len(taken) < count:
+            if len(taken) < count and self.unasked:
                 self._collect(taken, peer, overlap(self.unasked, peer.has, 0, length), count)
         return taken
+
+    def reach(self, peer: Peer) -> int:
+        """Up to which length `peer` can prove blocks to us.
+
+        Its tree may be shorter than ours: then its roots must be nodes that we know, for a proof to end there.
+        """
+        length = self._core.ahead.length
+        if peer.length >= length:
+            return length
+        known = self._core.known
+        return peer.length if all(known(root) is not None for root in flat_tree.full_roots(peer.length)) else 0
 
     def take_above(self, peer: Peer) -> int | None:
         """One block past our length that `peer` holds, to ask for together with the upgrade."""
@@ -130,7 +143,7 @@ class Planner:
 
     def lacking(self, peer: Peer, wants_max: int) -> list[int]:
         """Starts of wants to send: stretches in which something is wanted that the peer is not known to hold."""
-        end = min(self._core.ahead.length, peer.length)
+        end = self.reach(peer)
         found: list[int] = []
         for wanted in (self.urgent, self.unasked):
             at = 0
@@ -195,7 +208,7 @@ class Planner:
         if peer.chain == index and at not in promised:
             # The block before was asked for last, so the first node above that is a right child is beside one of that
             # request's: known or promised. Looking up those below would only cost reads; a step too many is harmless.
-            length = self._core.ahead.length
+            length = min(self._core.ahead.length, peer.length)
             last = index & -index
             while bit != last and at not in promised and index + 2 * bit <= length:
                 promised.add(at)
