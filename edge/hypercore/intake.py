@@ -22,14 +22,16 @@ from edge.hypercore.demand import Demand
 from edge.hypercore.events import Event, Grown, Stored, Truncated
 from edge.hypercore.merkle import Node, Tree
 from edge.hypercore.messages import BlockProof, Data
-from edge.hypercore.records import PUT, RecordKind, Upgrade, encode_nodes, encode_put
+from edge.hypercore.records import NODE_BYTES, PUT, RecordKind, Upgrade, encode_nodes, encode_put, put_nodes, put_start
 from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
 from edge.hypercore.write_queue import Received, Records, Room, WriteQueue, settle
-from edge.limits import BLOCK_BYTES_MAX, MANIFEST_USER_DATA_BYTES_MAX, SIGNATURE_BYTES_MAX
+from edge.limits import BLOCK_BYTES_MAX, MANIFEST_USER_DATA_BYTES_MAX, RECORD_BYTES_MAX, SIGNATURE_BYTES_MAX
 from edge.storage.log import RECORD_COST
 
-_PARTS: Final = 4  # records that one answer may bring: manifest, upgrade, nodes, block
+_PARTS: Final = 4  # records that one answer may bring: manifest, upgrade, nodes, block; or nodes of a whole group
+_PUT_COST: Final = RECORD_COST + NODE_BYTES  # of a block beside its record's payload: its leaf may be told apart
+_NODES_MAX: Final = RECORD_BYTES_MAX // NODE_BYTES  # of one record
 _PARTS_COST: Final = MANIFEST_USER_DATA_BYTES_MAX + SIGNATURE_BYTES_MAX + 64 * RECORD_COST  # of all but nodes and block
 
 
@@ -123,6 +125,10 @@ class Intake:
         signed, tree = whole.signed, whole.signed_tree
         if signed is None or tree is None or signed.fork <= self.fork:
             raise LocalError("a fork is followed once its whole upgrade is proven, and it is higher")
+        if self.verifier is None:
+            verifier = Verifier.of_compat(self._state.header.key)
+            verifier.verify_tree(signed.signature, tree, signed.fork)
+            self._learned = verifier
         self._withdraw_waiting()
         nodes = {node.index: node for node in whole.nodes}
         shared = self._shared(tree, nodes, min(shared, tree.length, self.ahead.length))
@@ -154,9 +160,12 @@ class Intake:
             self._check_place(data.fork, data.block.index if data.block and not data.upgrade else 0)
             proven = self._check(data, verifier)
         entry = self._room(_PARTS_COST + 64 * len(proven.nodes) if proven else _PARTS_COST)
+        if entry.puts and proven is not None and (data.block is None or data.block.index < self.ahead.length):
+            self._queue.hurry(entry)  # what is proven now may rest on those blocks, so it must not come before them
+            entry = self._another()
         if learned is not None:
             self._learned = learned
-            self._add(entry, RecordKind.MANIFEST, learned.manifest.encode())
+            self._add_manifest(entry)
         if proven is None:
             return
         nodes = {node.index: node for node in proven.nodes}
@@ -224,13 +233,13 @@ class Intake:
         if len(block.value) > BLOCK_BYTES_MAX:
             raise _too_large(block)
         payload = encode_put(index, beside, block.value)
-        cost = len(payload) + RECORD_COST
+        cost = len(payload) + _PUT_COST
         entry = self._gathering
         if (
             entry is None
             or entry.taken
             or entry.cost + cost > self._cost_max
-            or len(entry.puts) + len(entry.records) >= self._records_max
+            or len(entry.puts) + len(entry.records) + _PARTS >= self._records_max
         ):
             entry = self._room(cost)
         entry.nodes.update(nodes)
@@ -242,6 +251,7 @@ class Intake:
             self._queue.hurry(entry)
 
     def _upgrade(self, entry: Received, upgrade: Upgrade, base: tuple[int, int], nodes: dict[int, Node]) -> None:
+        self._add_manifest(entry)  # if the entry that brought it was withdrawn, or the disk refused it
         self._foreign(self._signers(upgrade), upgrade.tree.length)
         self._add(entry, RecordKind.UPGRADE, upgrade.encode())
         if entry.base is None:
@@ -249,6 +259,11 @@ class Intake:
         entry.nodes.update(nodes)
         entry.nodes.update({root.index: root for root in upgrade.tree.roots})
         self._tree = entry.tree = upgrade.tree
+
+    def _add_manifest(self, entry: Received) -> None:
+        written = any(kind == RecordKind.MANIFEST for each in self._entries for kind, _ in each.records)
+        if self._learned is not None and self._state.oplog.verifier is None and not written:
+            self._add(entry, RecordKind.MANIFEST, self._learned.manifest.encode())
 
     def _signers(self, upgrade: Upgrade) -> tuple[int, ...]:
         verifier = self.verifier
@@ -268,6 +283,9 @@ class Intake:
             if count + _PARTS <= self._records_max and entry.cost + cost <= self._cost_max:
                 return entry
             self._queue.hurry(entry)
+        return self._another()
+
+    def _another(self) -> Received:
         entry = self._begin()
         self._layers.insert(0, entry.nodes)
         return entry
@@ -296,12 +314,16 @@ class Intake:
                 raise StorageError("the log has changed since this was accepted", fault=StorageFault.READ_ONLY)
         indexes = sorted(entry.puts)
         puts = entry.puts
-        records = entry.records + [(PUT, puts[index]) for index in indexes]
+        records = entry.records + (
+            [(PUT, puts[index]) for index in indexes] if list(puts) == indexes else _in_order(entry, indexes)
+        )
 
         def durable(sequence: int) -> list[Event]:
             length, fork, verifier = state.length, state.oplog.fork, state.oplog.verifier
             kept = length
-            for kind, payload in entry.records:
+            for kind, payload in records:
+                if kind == PUT:
+                    break
                 if kind == RecordKind.UPGRADE:
                     kept = min(kept, Upgrade.decode(payload).shared)
                 state.apply(sequence, kind, payload)
@@ -375,6 +397,23 @@ class Intake:
         self._fork = next((each.fork for each in reversed(self._entries) if each.fork is not None), None)
         if self._fork is None:
             self._mask = None
+
+
+def _in_order(entry: Received, indexes: list[int]) -> Records:
+    """Records of blocks that came in another order than that of their indexes, so that they are few stretches.
+
+    The proof of one may rest on what another brought, and after a power cut a beginning of the records may be all there
+    is. So all their nodes and leaves come first.
+    """
+    nodes = {2 * index: entry.nodes[2 * index] for index in indexes}
+    bare: Records = []
+    for index in indexes:
+        payload = entry.puts[index]
+        nodes.update({node.index: node for node in put_nodes(payload)})
+        bare.append((PUT, encode_put(index, (), payload[put_start(payload) :])))
+    found = list(nodes.values())
+    parts = [found[start : start + _NODES_MAX] for start in range(0, len(found), _NODES_MAX)]
+    return [(RecordKind.NODES, encode_nodes(part)) for part in parts] + bare
 
 
 def _too_large(block: BlockProof) -> RemoteError:

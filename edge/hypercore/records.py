@@ -37,6 +37,7 @@ _ENCRYPTED, _KEY_ONLY = 1, 2
 _PUT_HEAD: Final = Struct("<QB")
 _NODE: Final = Struct("<QQ32s")
 _RANGE: Final = Struct("<QQ")
+NODE_BYTES: Final = _NODE.size
 PUT_NODES_MAX: Final = 255
 
 

@@ -64,6 +64,8 @@ def upgrade(source: Hypercore, replica: Hypercore) -> None:
     shown = source.shown
     assert shown is not None
     if shown[0] > replica._intake.fork:
+        if replica.manifest is None and not source.compat:
+            replica.accept(Data(0, replica._intake.fork, manifest=source.manifest))
         whole = check_whole(
             source.prove(Request(1, shown[0], upgrade=UpgradeRef(0, shown[1]))), verifier=source.verifier
         )
