@@ -10,7 +10,7 @@ peer on another fork, save about that fork.
 
 from collections.abc import Callable, Iterable
 
-from edge.errors import RemoteError, SignatureError
+from edge.errors import RemoteError, SignatureError, StorageError
 from edge.hypercore import flat_tree
 from edge.hypercore.demand import Seek
 from edge.hypercore.messages import (
@@ -28,7 +28,7 @@ from edge.hypercore.messages import (
 from edge.hypercore.proof import Unanchored
 from edge.hypercore.replicator.contract import Core
 from edge.hypercore.replicator.forks import Forks
-from edge.hypercore.replicator.metrics import ReplicationMetrics
+from edge.hypercore.replicator.metrics import ReplicationMetrics, kind_of
 from edge.hypercore.replicator.peer import Peer
 from edge.hypercore.replicator.planner import Planner
 from edge.limits import (
@@ -271,10 +271,13 @@ class Asker:
                 return
             self._forks.suspect(peer, now)
             raise
-        except RemoteError:
+        except (RemoteError, StorageError) as error:
             planner.settling.discard(-1 if index is None else index)
             self._done(peer, request)
-            raise
+            if isinstance(error, RemoteError):
+                raise
+            peer.rest(now)  # our disk's fault: it is known there, and may heal
+            return
         if data.block is not None and index is not None:
             planner.asked.pop(index, None)
             peer.answered(1, len(data.block.value), now)
@@ -382,14 +385,3 @@ class Asker:
         """Whether `peer` owes answers and has been silent for too long."""
         sent_at = peer.oldest_sent_at()
         return sent_at is not None and now - max(sent_at, peer.heard_at) > peer.timeout_s
-
-
-def kind_of(request: Request) -> str:
-    """What a request is mainly about; a label of metrics."""
-    if request.upgrade is not None:
-        return "upgrade"
-    if request.block is not None:
-        return "block"
-    if request.seek is not None:
-        return "seek"
-    return "hash" if request.hash is not None else "manifest"

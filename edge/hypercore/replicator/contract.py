@@ -132,7 +132,6 @@ class Connection(Protocol):
     """An encrypted connection to a peer, with many channels."""
 
     on_open_request: Any  # asked with (protocol, id) when the peer opens a channel
-    on_closed: Any
 
     @property
     def initiator(self) -> bool:

@@ -12,6 +12,8 @@ Invariants: one fork is followed at a time; nothing of it is adopted before its 
 Spec: hypercore 11.37, lib/replicator.js (`_onreorgdata`, `_checkIfConflict`) and lib/core.js (`checkConflict`).
 """
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -45,8 +47,10 @@ class _Reorg:
 class Forks:
     """Of one core."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, adopted: Callable[[], None] = lambda: None) -> None:
+        """`adopted` is called for each fork that the core is given to follow."""
         self._core = core
+        self._adopted = adopted
         self._reorg: _Reorg | None = None
 
     # --- another fork ------------------------------------------------------------------------------------------------
@@ -97,7 +101,8 @@ class Forks:
         if reorg.step is Step.TREE:
             self._reorg = None
         elif reorg.step is Step.SHARED:
-            self._adopt(reorg)
+            with contextlib.suppress(RemoteError):  # it was refused: follow it anew, from another peer
+                self._adopt(reorg)
 
     def truncated(self) -> None:
         """Our own log changed its fork."""
@@ -132,6 +137,7 @@ class Forks:
         except PomonaError:
             self._reorg = None
             raise
+        self._adopted()
         self.truncated()  # it may be durable already
 
     def forgotten(self) -> None:

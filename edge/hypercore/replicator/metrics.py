@@ -1,11 +1,21 @@
 """What replication reports about itself. One `ReplicationMetrics` a registry; every core of the process shares it."""
 
 from collections.abc import Callable
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-REQUEST_KINDS: Final = ("block", "hash", "seek", "upgrade", "manifest")
+from edge.hypercore.messages import Request
+
+
+def kind_of(request: Request) -> str:
+    """What a request is mainly about; a label."""
+    if request.upgrade is not None:
+        return "upgrade"
+    if request.block is not None:
+        return "block"
+    if request.seek is not None:
+        return "seek"
+    return "hash" if request.hash is not None else "manifest"
 
 
 class ReplicationMetrics:

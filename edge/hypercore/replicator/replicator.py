@@ -23,8 +23,10 @@ from edge.errors import LocalError, RemoteError, SignatureError, StorageError
 from edge.hypercore import flat_tree
 from edge.hypercore.events import Cleared, Closed, Demanded, Event, Forgotten, Frozen, Grown, Stored, Truncated
 from edge.hypercore.messages import (
+    Data,
     Extension,
     MessageType,
+    Request,
     Sync,
     decode_bitfield,
     decode_cancel,
@@ -82,7 +84,7 @@ class Replicator:
         self._clock = clock
         self._call_later = call_later
         self._extensions: dict[str, OnExtension] = {}
-        self._forks = Forks(core)
+        self._forks = Forks(core, self._count_reorg)
         self._server = Server(core, metrics, self.invalid)
         self._asker = Asker(core, self.peers, self._forks, metrics, self.invalid)
         self._others: dict[int, Callable[[Peer, bytes, float], None]] = {
@@ -214,7 +216,10 @@ class Replicator:
     def drained(self, peer: Peer) -> None:
         """The connection of `peer` takes more again."""
         if peer.queue:
-            self._server.drain(peer)
+            try:
+                self._server.drain(peer)
+            except RemoteError:  # one invalid request too many: whatever it sends next ends the connection
+                peer.channel.close()
 
     def invalid(self, peer: Peer, error: RemoteError) -> None:
         """`peer` broke the rules; may raise, to end the connection."""
@@ -253,7 +258,7 @@ class Replicator:
                             settling.add(index)
                             try:
                                 accept(data)
-                            except RemoteError as error:
+                            except (RemoteError, StorageError) as error:
                                 settling.discard(index)
                                 self._not_accepted(peer, request, data, error, now)
                             else:
@@ -290,17 +295,23 @@ class Replicator:
             asker.refill(peer, now)
             self._arm()
 
-    def _not_accepted(self, peer: Peer, request: Any, data: Any, error: RemoteError, now: float) -> None:
+    def _not_accepted(
+        self, peer: Peer, request: Request, data: Data, error: RemoteError | StorageError, now: float
+    ) -> None:
+        assert data.block is not None
         if isinstance(error, Unanchored):
             self._asker.stash(peer, request, data, error.index)
             return
         self._asker.planner.give_back(data.block[0])
         self._due()
+        if isinstance(error, StorageError):
+            peer.rest(now)  # our disk's fault: it is known there, and may heal
+            return
         if isinstance(error, SignatureError):
             self._forks.suspect(peer, now)
         raise error
 
-    def _on_data(self, peer: Peer, data: Any, now: float) -> None:
+    def _on_data(self, peer: Peer, data: Data, now: float) -> None:
         if not data.id:
             conflict = self._forks.judge(peer, data, now)
             if conflict is not None:
@@ -522,6 +533,10 @@ class Replicator:
             peer.inflight or peer.suspected_at is not None or peer.resting_until > now or not peer.synced
             for peer in self.peers
         )
+
+    def _count_reorg(self) -> None:
+        if self._metrics is not None:
+            self._metrics.reorgs.inc()
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -10,7 +10,7 @@ what peers asked about, and what lies near its end.
 
 from collections.abc import Callable
 
-from edge.errors import BlockMissing, RemoteError
+from edge.errors import BlockMissing, RemoteError, StorageError
 from edge.hypercore.messages import (
     INVALID_REQUEST,
     NOT_AVAILABLE,
@@ -23,7 +23,7 @@ from edge.hypercore.messages import (
     decode_request,
 )
 from edge.hypercore.replicator.contract import Core
-from edge.hypercore.replicator.metrics import ReplicationMetrics
+from edge.hypercore.replicator.metrics import ReplicationMetrics, kind_of
 from edge.hypercore.replicator.peer import Peer
 from edge.hypercore.replicator.wants import bitfields
 from edge.limits import LAST_BLOCKS, REQUESTS_QUEUED_MAX, WANTS_PER_S_MAX
@@ -41,6 +41,7 @@ class Server:
         self._invalid = invalid
         self.uploading = True
         self._blocks = self._bytes = 0
+        self._kinds: dict[str, int] = {}
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -68,12 +69,15 @@ class Server:
 
     def _answer(self, peer: Peer, request: Request) -> None:
         core = self._core
+        if self._metrics is not None:
+            kind = kind_of(request)
+            self._kinds[kind] = self._kinds.get(kind, 0) + 1
         if not self.uploading or request.fork != core.fork or core.frozen is not None:
             peer.send(_NO_DATA, NoData(request.id, NOT_AVAILABLE).encode())
             return
         try:
             data = core.prove(request)
-        except BlockMissing:
+        except (BlockMissing, StorageError):  # not here, or not readable: others may have it
             peer.send(_NO_DATA, NoData(request.id, NOT_AVAILABLE).encode())
             return
         except RemoteError:
@@ -86,9 +90,12 @@ class Server:
 
     def count(self) -> None:
         """Bring the counters up to date, once a batch."""
-        if self._metrics is not None and self._blocks:
+        if self._metrics is not None:
             self._metrics.blocks_sent.inc(self._blocks)
             self._metrics.bytes_sent.inc(self._bytes)
+            for kind, count in self._kinds.items():
+                self._metrics.requests_received.labels(kind=kind).inc(count)
+            self._kinds.clear()
         self._blocks = self._bytes = 0
 
     # --- what is held ------------------------------------------------------------------------------------------------

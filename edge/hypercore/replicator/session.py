@@ -87,7 +87,10 @@ class Session:
 
     def reopen(self, replicator: Replicator) -> None:
         """The core wants something: open its channel if it is closed."""
-        if replicator.core.discovery_key not in self._peers and not self.connection.closed:
+        if self.connection.closed:
+            self._cores.pop(replicator.core.discovery_key, None)
+            replicator.sessions.pop(self, None)
+        elif replicator.core.discovery_key not in self._peers:
             self._open(replicator)
 
     def waits_for(self, replicator: Replicator, since: float) -> bool:
@@ -184,15 +187,16 @@ class Session:
             if self._unknown > UNKNOWN_CORES_MAX:
                 raise RemoteError(f"asked for more than {UNKNOWN_CORES_MAX} cores in vain", reason="scan")
             return False
-        self.attach(found)
+        try:
+            self.attach(found)
+        except RemoteError:  # too many: this one is refused
+            return False
         return True
 
     async def _attach_later(self, protocol: str, channel_id: bytes, found: Awaitable[Found]) -> None:
         attached = False
         try:
             attached = self._attach_found(await found)
-        except RemoteError:
-            pass  # too many; refused below
         finally:
             if not attached and not self.connection.closed:
                 self.connection.refuse(protocol, channel_id)
