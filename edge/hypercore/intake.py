@@ -291,8 +291,11 @@ class Intake:
         return entry
 
     def _begin(self) -> Received:
-        entry = self._gathering = Received(time.monotonic())
+        if self._state.oplog.conflict is not None:
+            raise StorageError("the core is frozen", fault=StorageFault.READ_ONLY)
+        entry = Received(time.monotonic())
         self._queue.put(entry)
+        self._gathering = entry
         self._entries.append(entry)
         return entry
 

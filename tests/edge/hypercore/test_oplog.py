@@ -7,10 +7,23 @@ from hypothesis import strategies as st
 from edge.crypto.keys import KeyPair
 from edge.errors import RemoteError, StorageError, StorageFault
 from edge.hypercore.manifest import Manifest
+from edge.hypercore.merkle import Tree
 from edge.hypercore.oplog import Oplog
-from edge.hypercore.records import BLOCK, CoreHeader, Partial, RecordKind, Signed, decode_truncate, encode_truncate
+from edge.hypercore.records import (
+    BLOCK,
+    CoreHeader,
+    Partial,
+    RecordKind,
+    Signed,
+    Upgrade,
+    decode_truncate,
+    encode_clear,
+    encode_put,
+    encode_truncate,
+)
 from edge.hypercore.verifier import Verifier
 from edge.limits import PARTIAL_SIGNATURES_MAX
+from edge.storage.runs import DISCARDED
 
 VERIFIER = Verifier.of(Manifest.single(KeyPair.from_seed(bytes(32)).public_key))
 HEADER = CoreHeader(VERIFIER, encrypted=True)
@@ -118,3 +131,48 @@ def test_parts_wait_for_their_quorum_and_are_bounded() -> None:
     oplog.apply(sequence + 1, RecordKind.TRUNCATE, encode_truncate(5, 1))
     assert oplog.partials == {}
     assert oplog.signed is None
+
+
+def test_a_replica_in_records() -> None:
+    """Key only, manifest, growth, blocks in any order, a fork that shares a part, and what such a log can never say."""
+    oplog = Oplog()
+    tree = [Tree().append([b"x"] * n)[0] for n in range(20)]
+    signature = VERIFIER.assemble({0: bytes(64)})
+    sequence = 0
+
+    def upgrade(fork: int, shared: int, length: int) -> bytes:
+        return Upgrade(fork, shared, tree[length], signature, ()).encode()
+
+    def apply(kind: int, payload: bytes) -> None:
+        nonlocal sequence
+        oplog.apply(sequence, kind, payload)
+        sequence += 1
+
+    apply(RecordKind.HEADER, CoreHeader(None, encrypted=False, key=VERIFIER.key).encode())
+    with pytest.raises(StorageError, match="nobody knows who signs"):
+        oplog.apply(1, RecordKind.UPGRADE, upgrade(0, 0, 10))
+    apply(RecordKind.MANIFEST, VERIFIER.manifest.encode())
+    assert oplog.verifier == VERIFIER
+    apply(RecordKind.UPGRADE, upgrade(0, 0, 10))
+    for index in (7, 3, 4, 9):
+        apply(RecordKind.PUT, encode_put(index, (), b"x"))
+    assert (oplog.length, oplog.plain, oplog.foreign_signers) == (10, False, {0})
+    assert [index for index in range(10) if oplog.sequence_of(index) is not None] == [3, 4, 7, 9]
+    apply(RecordKind.CLEAR, encode_clear(0, 4, ()))
+    assert list(oplog.discarded) == [(4, 5)]
+    for kind, payload, why in (
+        (RecordKind.MANIFEST, VERIFIER.manifest.encode(), "known already"),
+        (RecordKind.UPGRADE, upgrade(0, 10, 10), "growth of 10"),
+        (RecordKind.UPGRADE, upgrade(1, 11, 12), "11 of 10"),
+        (RecordKind.PUT, encode_put(10, (), b""), "block 10 of 10"),
+        (RecordKind.CLEAR, encode_clear(0, 11, ()), "11 of 10"),
+        (RecordKind.NODES, b"x", "tree nodes"),
+        (DISCARDED, bytes((RecordKind.NODES,)), "held no block"),
+    ):
+        with pytest.raises(StorageError, match=why):
+            oplog.apply(sequence, kind, payload)
+    apply(DISCARDED, bytes((RecordKind.PUT,)))
+    apply(RecordKind.UPGRADE, upgrade(3, 8, 9))
+    assert (oplog.length, oplog.fork, list(oplog.runs.held(0, 99))) == (9, 3, [(4, 5), (7, 8)])
+    assert oplog.signed == Signed(9, 3, signature)
+    assert oplog.next_sequence == sequence
