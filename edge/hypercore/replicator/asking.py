@@ -22,6 +22,7 @@ from edge.hypercore.messages import (
     NoData,
     Request,
     SeekRef,
+    Unwant,
     UpgradeRef,
     Want,
 )
@@ -44,7 +45,6 @@ from edge.limits import (
 )
 
 _REQUEST = MessageType.REQUEST
-_FEW_TO_STEAL = 2  # a peer with fewer requests under way than that will be done soon
 
 
 class Asker:
@@ -194,14 +194,20 @@ class Asker:
             peer.wanted.add(start)
             peer.send(MessageType.WANT, Want(start, WANT_BLOCKS).encode())
 
+    def unwant(self, peer: Peer) -> None:
+        """Nothing is wanted any more: hear no more of what `peer` holds."""
+        for start in peer.wanted:
+            peer.send(MessageType.UNWANT, Unwant(start, WANT_BLOCKS).encode())
+        peer.wanted.clear()
+
     def _hotswap(self, peer: Peer, now: float) -> None:
         """`peer` has nothing to do: let it take over what a slow one does not deliver, the newest requests first."""
         patience = HOTSWAP_AFTER_S + 2 * peer.rtt
         for slow in self._peers:
             sent_at = slow.oldest_sent_at()
-            if slow is peer or sent_at is None or now - sent_at < patience or len(slow.inflight) < _FEW_TO_STEAL:
+            if slow is peer or sent_at is None or now - sent_at < patience:
                 continue
-            few = min(HOTSWAP_REQUESTS_MAX, peer.room, len(slow.inflight) // 2)
+            few = min(HOTSWAP_REQUESTS_MAX, peer.room, max(len(slow.inflight) // 2, 1))
             ids = []
             for number, request in reversed(slow.inflight.items()):
                 if request.block is not None and request.upgrade is None and request.block[0] in peer.has:

@@ -472,8 +472,11 @@ class Replicator:
         now = self._clock()
         self._busy += 1
         try:
+            wanting = self.core.demand.open
             for peer in list(self.peers):
                 self._asker.refill(peer, now)
+                if peer.wanted and not wanting:
+                    self._asker.unwant(peer)
         finally:
             self._busy -= 1
         self._update_due = False

@@ -170,6 +170,43 @@ async def test_a_log_with_holes_says_what_it_holds_when_asked() -> None:
     assert not link.ends[1].strikes
 
 
+async def test_a_want_is_taken_back_once_nothing_is_wanted() -> None:
+    world = World()
+    writer = world.writer(*numbered(900))
+    sparse = world.replica(writer)
+    world.connect(sparse, writer)
+    for index in range(0, 900, 2):
+        sparse.demand.block(index)
+    world.run()
+    replica = world.replica(writer)
+    world.connect(replica, sparse)
+    download = replica.demand.range(0, 900)
+    world.run()
+    (wanting,) = [peer for peer in world.replicator(sparse).peers if peer.wants.spans]
+    download.cancel()
+    world.run()
+    assert not wanting.wants.spans
+    assert len(replica.blocks) == 450
+
+
+async def test_the_last_block_of_a_slow_peer_is_not_waited_for() -> None:
+    world = World()
+    writer = world.writer(*numbered(10))
+    mirror = world.replica(writer)
+    world.connect(mirror, writer)
+    mirror.demand.range(0, 10)
+    world.run()
+    replica = world.replica(writer)
+    silent = world.connect(replica, mirror)
+    world.run(1.0)
+    silent.latency = 10_000.0
+    block = replica.demand.block(7)
+    world.run(0.1)
+    world.connect(replica, writer)
+    world.run(3.0)
+    assert block.done()
+
+
 async def test_cleared_blocks_are_not_asked_of_who_cleared_them() -> None:
     world = World()
     writer = world.writer(*numbered(100))
