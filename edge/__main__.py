@@ -26,6 +26,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "decisions": ("decisions:register_decisions", "the price decisions of a box"),
     "labels": ("decisions:register_labels", "the print list of shelf labels that change"),
     "feed": ("feed:register", "create, append to, read, verify, serve and clone Hypercores"),
+    "bee": ("bee:register", "sorted maps in a feed: put, get, del, range, diff, history"),
+    "drive": ("drive:register", "folders of files in two feeds: put, get, ls, rm, mirror, diff"),
 }
 EXAMPLES: Final = """\
 first steps:

@@ -1,4 +1,7 @@
-"""Lines from standard input as they come: a slow pipe is not held back, a fast one does not fill the memory."""
+"""Lines from standard input as they come: a slow pipe is not held back, a fast one does not fill the memory.
+
+And `one_line`, for names that somebody else has chosen.
+"""
 
 import asyncio
 import os
@@ -10,6 +13,11 @@ from edge.limits import BLOCK_BYTES_MAX
 
 _READ_BYTES: Final = 1 << 20
 _AHEAD: Final = 2  # pieces read but not yet asked for
+
+
+def one_line(text: str) -> str:
+    """`text` as a name in one line of a terminal, whatever its writer put into it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Lines:

@@ -37,13 +37,18 @@ async def open_drive(
             return lent(await store.get(key=blobs_key, encryption_key=encryption_key))
 
         db = lent(await store.get(name, key=key, encryption_key=encryption_key, create=create))
-        blobs = None
-        if db.writable:
-            manifest = content_manifest(db.manifest, db.key)
-            if manifest is None and not db.length:  # older than manifests: any core will do, as the header names it
-                manifest = Manifest.single(db.key)
-            if manifest is not None:
-                succeeds = db.manifest is not None and db.manifest.linked  # the epoch before has the plain name
-                beside = f"blobs-{db.key.hex()[:8]}" if succeeds else "blobs"
-                blobs = lent(await store.get_beside(db, beside, manifest))
-        yield Hyperdrive(db, blobs, open_blobs=open_blobs)
+        blobs = await open_own_blobs(store, db)
+        yield Hyperdrive(db, None if blobs is None else lent(blobs), open_blobs=open_blobs)
+
+
+async def open_own_blobs(store: Corestore, db: Hypercore) -> Hypercore | None:
+    """The core beside our own database `db`, made where it is missing; None for a drive that cannot be written here."""
+    if not db.writable:
+        return None
+    manifest = content_manifest(db.manifest, db.key)
+    if manifest is None and not db.length:  # older than manifests: any core will do, as the header names it
+        manifest = Manifest.single(db.key)
+    if manifest is None:
+        return None
+    succeeds = db.manifest is not None and db.manifest.linked  # the epoch before has the plain name
+    return await store.get_beside(db, f"blobs-{db.key.hex()[:8]}" if succeeds else "blobs", manifest)
