@@ -14,7 +14,6 @@ from edge.hypercore.signing import Signing
 from edge.hypercore.state import CoreState
 from edge.hypercore.write_queue import Records
 from edge.limits import INTEGER_MAX
-from edge.storage.log import RECORD_COST
 
 Prepared = tuple[Records, Callable[[int], list[Event]]]
 
@@ -66,27 +65,23 @@ def signature_part(state: CoreState, signing: Signing, part: Partial) -> Prepare
     return records, durable
 
 
-def clearing(state: CoreState, signed: Signed | None, start: int, end: int, cost_max: int) -> Prepared:
-    """As many of the held blocks as one group can say; none: there is nothing to clear any more."""
+def clearing(state: CoreState, signed: Signed | None, start: int, end: int) -> Prepared:
+    """One record for all that is held between; no records: nothing is."""
+    cleared = list(state.oplog.runs.held(start, end))
+    if not cleared:
+        return [], lambda _: []
+    first, last = cleared[0][0], cleared[-1][1]
     records: Records = []
     if signed is not None and signed.length <= state.length:  # the roots that it covers must survive
         records.append((RecordKind.NODES, encode_nodes(state.tree_at(signed.length).roots)))
-    cost = sum(len(payload) + RECORD_COST for _, payload in records)
-    cleared: list[tuple[int, int]] = []
-    for first, last in state.oplog.runs.held(start, end):
-        payload = encode_clear(first, last, state.cover(first, last))
-        cost += len(payload) + RECORD_COST
-        if cleared and (cost > cost_max or len(cleared) >= _STRETCHES_MAX):
-            break
-        cleared.append((first, last))
-        records.append((RecordKind.CLEAR, payload))
+    records.append((RecordKind.CLEAR, encode_clear(first, last, state.cover(first, last))))
 
     def durable(sequence: int) -> list[Event]:
         for offset, (kind, payload) in enumerate(records):
             state.apply(sequence + offset, kind, payload)
-        return [Cleared(first, last) for first, last in cleared]
+        return [Cleared(since, upto) for since, upto in cleared]
 
-    return (records, durable) if cleared else ([], lambda _: [])
+    return records, durable
 
 
 def freezing(state: CoreState, conflict: Conflict) -> Prepared:
@@ -101,6 +96,3 @@ def freezing(state: CoreState, conflict: Conflict) -> Prepared:
         return [Frozen()]
 
     return ([(RecordKind.CONFLICT, payload)], durable) if state.oplog.conflict is None else ([], lambda _: [])
-
-
-_STRETCHES_MAX = 256  # cleared by one group: some milliseconds of looking for tree nodes

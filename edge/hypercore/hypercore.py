@@ -326,9 +326,8 @@ class Hypercore:
         cleared block can be fetched again where a peer has it.
         """
         end = min(start + 1 if end is None else end, self.length)
-        while next(self.held(start, end), None) is not None:
-            await self._edit(lambda: edits.clearing(self._state, self.signed, start, end, self._room.cost))
-            self._committer.discard(self._state.oplog.discarded)
+        await self._edit(lambda: edits.clearing(self._state, self.signed, max(start, 0), end))
+        self._committer.discard(self._state.oplog.discarded)
 
     def release(self) -> None:
         """Say of a core opened as `held` that it is the newest copy and the only one that is written."""

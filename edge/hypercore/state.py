@@ -221,9 +221,10 @@ class CoreState:
         return True
 
     def cover(self, start: int, end: int) -> list[Node]:
-        """The nodes that stand for held blocks `start` to `end` (exclusive) once they are cleared.
+        """The nodes that stand for what is held of blocks `start` to `end` (exclusive) once it is cleared.
 
-        The largest subtrees within, and the siblings on their ways to the roots: what the proofs of others need.
+        The largest subtrees within that are known, and the siblings on their ways to the roots: what the proofs of
+        others need. Over a held block every node is known; a subtree without one is needed by nobody.
         """
         with contextlib.suppress(StorageError):
             return self._cover(start, end)
@@ -258,8 +259,9 @@ class CoreState:
         while start < end:
             size = min(start & -start if start else 1 << 53, 1 << (end - start).bit_length() - 1)
             index = 2 * start + size - 1
-            found[index] = self._nodes.get(index)
-            above.append(index)
+            if next(self.oplog.runs.held(start, start + size), None) is not None:
+                found[index] = self._nodes.get(index)
+                above.append(index)
             start += size
         passed: set[int] = set(above)
         for subtree in above:

@@ -17,8 +17,10 @@ from edge.hypercore.conflict import Conflict
 from edge.hypercore.events import Cleared, Closed, Event, Forgotten, Frozen, Grown, Stored, Truncated
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.messages import BlockRef, Request, UpgradeRef
-from edge.hypercore.records import CoreHeader
+from edge.hypercore.records import CoreHeader, RecordKind
 from edge.hypercore.signing import Standing
+from edge.storage.files import OsDisk
+from edge.storage.log import SegmentLog
 
 PAIR = KeyPair.from_seed(bytes(32))
 ENCRYPTION_KEY = b"\x07" * 32
@@ -435,3 +437,59 @@ async def test_changed_and_fetch_wake_up(open_core: Open) -> None:
     await writer.close()
     for error in await asyncio.gather(*waiting, download.done, return_exceptions=True):
         assert isinstance(error, StorageError)
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["writer", "replica"])
+@closing_cores
+async def test_the_room_of_cleared_blocks_is_freed_and_the_log_still_says_everything(
+    open_core: Open, tmp_path: Path, ours: bool
+) -> None:
+    writer = await open_core("source", key_pair=PAIR)
+    content = [b"%0100d" % n for n in range(3000)]
+    folders = OsDisk(tmp_path / "log", create=True), OsDisk(tmp_path / "derived", create=True)
+    header = CoreHeader(writer.verifier, encrypted=False)
+    made = SegmentLog.open(folders[0], create=True, segment_bytes=64 * 1024)
+    made.stage(RecordKind.HEADER, header.encode())
+    made.commit()
+    made.close()
+    pair = PAIR if ours else None
+    core = await Hypercore.open_on(*folders, header=header, key_pair=pair)
+    for start in range(0, 3000, 250):
+        if ours:
+            await core.append(content[start : start + 250], urgent=True)
+        else:
+            await writer.append(content[start : start + 250], urgent=True)
+            upgrade(writer, core)
+            take(writer, core, [n for n in range(start, start + 250) if n % 3])
+            await core.flushed()
+    before = core._state.log.storage_bytes
+    held = {n for n in range(3000) if ours or n % 3}
+    for start, end in ((10, 800), (900, 2100), (2300, 2301), (2200, 2600)):
+        await core.clear(start, end)
+        held -= set(range(start, end))
+    while core._state.log.storage_bytes > before * 0.7:
+        await asyncio.sleep(0.01)
+    shown = core.shown
+    for lose in (False, True):
+        await core.close()
+        if lose:
+            shutil.rmtree(tmp_path / "derived")
+        folders = OsDisk(tmp_path / "log", create=False), OsDisk(tmp_path / "derived", create=True)
+        core = await Hypercore.open_on(*folders, key_pair=pair)
+        assert core.shown == shown
+        assert {n for start, end in core.held(0, 3000) for n in range(start, end)} == held
+        assert all(core.get(n, proven=True) == content[n] for n in held)
+        assert await core.verify() == 3000
+    second = await open_core("second", key=core.key)
+    upgrade(core, second)
+    take(core, second, held)
+    await second.flushed()
+    assert all(second.get(n, proven=True) == content[n] for n in held)
+    if ours:
+        assert await core.append([b"more"], urgent=True) == 3001
+    else:
+        take(writer, core, [n for n in range(3000) if n not in held])
+        await core.flushed()
+        assert list(core.blocks()) == content
+    assert await core.verify() == core.length
+    await core.close()
