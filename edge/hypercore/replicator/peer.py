@@ -1,4 +1,4 @@
-"""What is known of one remote on one core: what it said, what we told it, what we asked and it asked. No behaviour.
+"""What is known of one remote on one core: what it said, what we told it, what we asked, and what it asked.
 
 Invariants
 - `inflight` keeps the order in which requests were sent, so its first one is the oldest; ids are never used twice.
@@ -9,10 +9,10 @@ Invariants
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from edge.hypercore.messages import Data, MessageType, Request, Sync
+from edge.hypercore.messages import Data, MessageType, Request, Sync, decode_bitfield, decode_range
 from edge.hypercore.replicator.contract import Channel, Message
 from edge.hypercore.replicator.stretches import Stretches
-from edge.hypercore.replicator.wants import RemoteWants
+from edge.hypercore.replicator.wants import RemoteWants, spans
 from edge.limits import (
     PEER_BACKOFF_MAX_S,
     PEER_BACKOFF_S,
@@ -197,3 +197,21 @@ class Peer:
     def send(self, kind: MessageType, payload: bytes) -> None:
         """Send one message."""
         self.channel.send(kind, payload)
+
+
+def hear_bitfield(peer: Peer, payload: bytes, _now: float) -> None:
+    """`peer` says which blocks of a stretch it holds."""
+    for start, end, held in spans(decode_bitfield(payload)):
+        if held:
+            peer.has.add(start, end)
+        else:
+            peer.has.remove(start, end)
+
+
+def hear_range(peer: Peer, payload: bytes, _now: float) -> None:
+    """`peer` says that it holds a stretch of blocks, or no longer."""
+    said = decode_range(payload)
+    if said.drop:
+        peer.has.remove(said.start, said.start + said.length)
+    else:
+        peer.has.add(said.start, said.start + said.length)

@@ -19,33 +19,26 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from edge.errors import LocalError, RemoteError, SignatureError, StorageError
+from edge.errors import RemoteError, SignatureError, StorageError
 from edge.hypercore import flat_tree
 from edge.hypercore.events import Cleared, Closed, Demanded, Event, Forgotten, Frozen, Grown, Stored, Truncated
 from edge.hypercore.messages import (
     Data,
-    Extension,
     MessageType,
     Request,
     Sync,
-    decode_bitfield,
-    decode_cancel,
     decode_data,
-    decode_extension,
     decode_no_data,
-    decode_range,
     decode_sync,
-    decode_unwant,
-    decode_want,
 )
 from edge.hypercore.proof import Unanchored
 from edge.hypercore.replicator.asking import Asker
 from edge.hypercore.replicator.contract import Core, Message
+from edge.hypercore.replicator.extensions import Extensions, OnExtension
 from edge.hypercore.replicator.forks import Forks
 from edge.hypercore.replicator.metrics import ReplicationMetrics
-from edge.hypercore.replicator.peer import Peer
+from edge.hypercore.replicator.peer import Peer, hear_bitfield, hear_range
 from edge.hypercore.replicator.serving import Server
-from edge.hypercore.replicator.wants import spans
 from edge.limits import INTEGER_MAX, PEERS_PER_CORE_MAX, REQUEST_TIMEOUT_MIN_S
 
 if TYPE_CHECKING:
@@ -53,7 +46,6 @@ if TYPE_CHECKING:
 
 LINGER_S = 10.0  # wishes come in groups: a channel is not closed after each of them
 TICK_S = 1.0  # how often silence is looked at, while answers are awaited
-OnExtension = Callable[[bytes, Peer], None]
 CallLater = Callable[[float, Callable[[], None]], Any]
 
 _REQUEST, _DATA = int(MessageType.REQUEST), int(MessageType.DATA)
@@ -83,19 +75,19 @@ class Replicator:
         self._following = following
         self._clock = clock
         self._call_later = call_later
-        self._extensions: dict[str, OnExtension] = {}
+        self._extensions = Extensions()
         self._forks = Forks(core, self._count_reorg)
         self._server = Server(core, metrics, self.invalid)
         self._asker = Asker(core, self.peers, self._forks, metrics, self.invalid)
         self._others: dict[int, Callable[[Peer, bytes, float], None]] = {
             MessageType.SYNC: self._on_sync,
-            MessageType.CANCEL: self._on_cancel,
+            MessageType.CANCEL: self._server.cancel,
             MessageType.NO_DATA: self._on_no_data,
-            MessageType.WANT: self._on_want,
-            MessageType.UNWANT: self._on_unwant,
-            MessageType.BITFIELD: self._on_bitfield,
-            MessageType.RANGE: self._on_range,
-            MessageType.EXTENSION: self._on_extension,
+            MessageType.WANT: self._server.want,
+            MessageType.UNWANT: self._server.unwant,
+            MessageType.BITFIELD: hear_bitfield,
+            MessageType.RANGE: hear_range,
+            MessageType.EXTENSION: self._extensions.received,
         }
         self._lingers_until = 0.0  # channels stay open so long after the last wish
         self._busy = 0  # depth of what is being worked through: asking waits for its end
@@ -172,20 +164,11 @@ class Replicator:
 
     def on_extension(self, name: str, received: OnExtension | None) -> None:
         """Hear (payload, peer) of the messages of an extension; None to hear no more."""
-        if not name:
-            raise LocalError("an extension needs a name")
-        if received is None:
-            self._extensions.pop(name, None)
-        else:
-            self._extensions[name] = received
+        self._extensions.listen(name, received)
 
     def send_extension(self, name: str, payload: bytes, peer: Peer | None = None) -> None:
         """Send a message of an extension to one peer, or to all."""
-        for each in self.peers if peer is None else [peer]:
-            if each.open:
-                repeated = name == each.extension_out
-                each.extension_out = name
-                each.send(MessageType.EXTENSION, Extension("" if repeated else name, payload).encode())
+        self._extensions.send(name, payload, self.peers if peer is None else [peer])
 
     def now(self) -> float:
         """The time, in seconds of the clock that was given."""
@@ -347,41 +330,9 @@ class Replicator:
         self._tell(peer)
         self._due()
 
-    def _on_cancel(self, peer: Peer, payload: bytes, _now: float) -> None:
-        peer.queue.pop(decode_cancel(payload).id, None)
-
     def _on_no_data(self, peer: Peer, payload: bytes, now: float) -> None:
         self._asker.no_data(peer, decode_no_data(payload), now)
         self._due()
-
-    def _on_want(self, peer: Peer, payload: bytes, now: float) -> None:
-        if self.core.frozen is None:
-            self._server.want(peer, decode_want(payload), now)
-
-    def _on_unwant(self, peer: Peer, payload: bytes, _now: float) -> None:
-        self._server.unwant(peer, decode_unwant(payload))
-
-    def _on_bitfield(self, peer: Peer, payload: bytes, _now: float) -> None:
-        for start, end, held in spans(decode_bitfield(payload)):
-            if held:
-                peer.has.add(start, end)
-            else:
-                peer.has.remove(start, end)
-
-    def _on_range(self, peer: Peer, payload: bytes, _now: float) -> None:
-        said = decode_range(payload)
-        if said.drop:
-            peer.has.remove(said.start, said.start + said.length)
-        else:
-            peer.has.add(said.start, said.start + said.length)
-
-    def _on_extension(self, peer: Peer, payload: bytes, _now: float) -> None:
-        message = decode_extension(payload)
-        name = message.name or peer.extension_in
-        peer.extension_in = name
-        received = self._extensions.get(name)
-        if received is not None:
-            received(message.payload, peer)
 
     # --- the core ----------------------------------------------------------------------------------------------------
 

@@ -18,9 +18,10 @@ from edge.hypercore.messages import (
     NoData,
     Range,
     Request,
-    Unwant,
-    Want,
+    decode_cancel,
     decode_request,
+    decode_unwant,
+    decode_want,
 )
 from edge.hypercore.replicator.contract import Core
 from edge.hypercore.replicator.metrics import ReplicationMetrics, kind_of
@@ -55,6 +56,10 @@ class Server:
             peer.queue[request.id] = request
         else:
             self._answer(peer, request)
+
+    def cancel(self, peer: Peer, payload: bytes, _now: float) -> None:
+        """A request needs no answer any more."""
+        peer.queue.pop(decode_cancel(payload).id, None)
 
     def drain(self, peer: Peer) -> None:
         """Go on answering: the connection is no longer congested."""
@@ -107,8 +112,11 @@ class Server:
             peer.send(MessageType.RANGE, Range(False, 0, contiguous).encode())
             peer.told_contiguous = contiguous
 
-    def want(self, peer: Peer, want: Want, now: float) -> None:
+    def want(self, peer: Peer, payload: bytes, now: float) -> None:
         """Answer what a peer wants to know, and remember it."""
+        want = decode_want(payload)
+        if self._core.frozen is not None:
+            return
         peer.wants.add(want)
         if now - peer.wants_since >= 1.0:
             peer.wants_since, peer.wants_answered = now, 0
@@ -130,9 +138,9 @@ class Server:
             for bitfield in bitfields(core.held(want.start, end), want.start):
                 peer.send(MessageType.BITFIELD, bitfield.encode())
 
-    def unwant(self, peer: Peer, unwant: Unwant) -> None:
+    def unwant(self, peer: Peer, payload: bytes, _now: float) -> None:
         """Forget a want."""
-        peer.wants.remove(unwant)
+        peer.wants.remove(decode_unwant(payload))
 
     def stored(self, peer: Peer, start: int, end: int) -> None:
         """Blocks came to be held: tell whoever may care."""

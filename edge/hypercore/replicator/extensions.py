@@ -1,0 +1,45 @@
+"""Messages of extensions: named bytes that travel beside replication, of which we know nothing else.
+
+On the wire an empty name repeats the one before, in that direction of that channel. Unknown extensions are passed over.
+"""
+
+from collections.abc import Callable, Iterable
+
+from edge.errors import LocalError
+from edge.hypercore.messages import Extension, MessageType, decode_extension
+from edge.hypercore.replicator.peer import Peer
+
+OnExtension = Callable[[bytes, Peer], None]
+"""Hears the payload, and who sent it."""
+
+
+class Extensions:
+    """The extensions of one core that somebody here listens to."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, OnExtension] = {}
+
+    def listen(self, name: str, received: OnExtension | None) -> None:
+        """Hear an extension's messages; None to hear no more."""
+        if not name:
+            raise LocalError("an extension needs a name")
+        if received is None:
+            self._listeners.pop(name, None)
+        else:
+            self._listeners[name] = received
+
+    def send(self, name: str, payload: bytes, peers: Iterable[Peer]) -> None:
+        """Send a message to these peers."""
+        for peer in peers:
+            if peer.open:
+                repeated = name == peer.extension_out
+                peer.extension_out = name
+                peer.send(MessageType.EXTENSION, Extension("" if repeated else name, payload).encode())
+
+    def received(self, peer: Peer, payload: bytes, _now: float) -> None:
+        """Pass a message on."""
+        message = decode_extension(payload)
+        peer.extension_in = message.name or peer.extension_in
+        listener = self._listeners.get(peer.extension_in)
+        if listener is not None:
+            listener(message.payload, peer)
