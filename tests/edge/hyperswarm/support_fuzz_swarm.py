@@ -4,14 +4,23 @@ Each `fuzz_<machine>(data)` returns quietly or raises what is a defect. They are
 """
 
 import random
+from collections.abc import Callable
+from copy import copy
 from functools import cache
+from typing import Any, Final
+
+from nacl import bindings as sodium
 
 from edge.crypto.keys import KeyPair
+from edge.encoding.compact import buffer, string, uint
 from edge.errors import RemoteError
+from edge.hyperswarm.batch import BatchWriter
 from edge.hyperswarm.noise import XX, HandshakeState
 from edge.hyperswarm.protomux import Channel, Message, Mux
 from edge.hyperswarm.secret_stream import SecretStream
 from edge.limits import BATCH_RUN_ITEMS_MAX, CHANNELS_MAX, OPEN_REQUESTS_MAX, UNPAIRED_BYTES_MAX
+
+_Cipher = sodium.crypto_secretstream_xchacha20poly1305_state
 
 
 @cache
@@ -23,51 +32,145 @@ def _random(count: int) -> bytes:
     return random.Random(1).randbytes(count)
 
 
-def fuzz_noise(data: bytes) -> None:
-    """First byte: which message of the handshake, and which side; the rest is that message, or is laid over it."""
-    which = data[0] if data else 0
+def _clone_handshake(handshake: HandshakeState) -> HandshakeState:
+    clone = copy(handshake)
+    clone._symmetric = copy(handshake._symmetric)
+    clone._symmetric.cipher = copy(handshake._symmetric.cipher)
+    return clone
+
+
+def _cipher(state: bytes) -> _Cipher:
+    cipher = _Cipher()
+    sodium.crypto_secretstream_xchacha20poly1305_init_pull(cipher, bytes(24), bytes(32))  # makes room for a tag
+    buffer: Any = cipher.statebuf
+    buffer[0 : len(state)] = state
+    return cipher
+
+
+def _clone(stream: SecretStream) -> SecretStream:
+    """A stream from which the same stream can be reached again, without the costs of a handshake."""
+    clone = copy(stream)
+    clone._handshake = _clone_handshake(stream._handshake)
+    clone._out, clone._partial = list(stream._out), bytearray(stream._partial)
+    clone._push, clone._pull = _cipher(bytes(stream._push.statebuf)), _cipher(bytes(stream._pull.statebuf))
+    return clone
+
+
+@cache
+def _turns() -> list[tuple[HandshakeState, bytes]]:
+    """For each message of a handshake: who reads it, and the message."""
     initiator = HandshakeState(XX, True, _key(1), ephemeral_seed=_key(2).public_key)
     responder = HandshakeState(XX, False, _key(3), ephemeral_seed=_key(4).public_key)
-    turns = [(initiator, responder), (responder, initiator), (initiator, responder)]
-    for number, (writer, reader) in enumerate(turns):
+    turns = []
+    for writer, reader in ((initiator, responder), (responder, initiator), (initiator, responder)):
         message = writer.write_message()
-        if number == which % 3:
-            message = (
-                data[1:] if which & 0x80 else bytes(a ^ b for a, b in zip(message, data[1:].ljust(96), strict=False))
-            )
-        try:
-            reader.read_message(message)
-            if reader.my_turn and number == which % 3:
-                reader.write_message()
-                return
-        except RemoteError:
-            return
+        turns.append((_clone_handshake(reader), message))
+        reader.read_message(message)
+    return turns
+
+
+def fuzz_noise(data: bytes) -> None:
+    """First byte: which message of the handshake; the rest is that message, or is laid over it."""
+    which = data[0] if data else 0
+    reader, message = _turns()[which % 3]
+    reader = _clone_handshake(reader)
+    message = data[1:] if which & 0x80 else bytes(a ^ b for a, b in zip(message, data[1:].ljust(96), strict=False))
+    try:
+        reader.read_message(message)
+        if reader.my_turn:
+            reader.write_message()
+    except RemoteError:
+        return
+
+
+@cache
+def _stages() -> list[tuple[SecretStream, bytes]]:
+    """A stream in each of its states, and what an honest peer sends next."""
+    left = SecretStream(True, _key(1), random=_random)
+    right = SecretStream(False, _key(3), random=_random)
+    hello = b"".join(left.data_to_send())
+    stages = [(_clone(right), hello)]
+    right.receive_data(hello)
+    answer = b"".join(right.data_to_send())
+    stages.append((_clone(left), answer))
+    left.receive_data(answer)
+    last, header = left.data_to_send()[1::2]
+    frames = [len(frame).to_bytes(3, "little") + frame for frame in (last, header)]
+    stages.append((_clone(right), b"".join(frames)))
+    right.receive_data(frames[0])
+    stages.append((_clone(right), frames[1]))
+    right.receive_data(frames[1])
+    before = _clone(left)
+    left.send_message(b"message", now=0.0)
+    stages.append((_clone(right), b"".join(left.data_to_send())))
+    stages.append((_clone(right), bytes(before._push.statebuf)))  # for `fuzz_open_stream`
+    return stages
 
 
 def fuzz_secret_stream(data: bytes) -> None:
-    """First byte: before or after the handshake, and how the rest is cut."""
-    mode = data[0] if data else 0
-    left = SecretStream(True, _key(1), random=_random)
-    right = SecretStream(False, _key(3), random=_random)
-    if mode & 1:
-        for _ in range(2):
-            right.receive_data(b"".join(left.data_to_send()))
-            left.receive_data(b"".join(right.data_to_send()))
-        if mode & 2:
-            left.send_message(data[1:], now=0.0)
-            sent = b"".join(left.data_to_send())
-            data = sent if mode & 4 else sent + data
-    step = (mode >> 4) * 7 or len(data) + 1
+    """First byte: which state (3 bits), and whether the rest comes raw, after, or over what is due; second: cuts."""
+    mode, step, data = (data[0] if data else 0), (data[1:2] or b"\0")[0], data[2:]
+    stage = (mode & 7) % 5
+    stream, due = _stages()[stage]
+    stream = _clone(stream)
+    way = mode >> 3 & 3
+    if way == 1:
+        data = due + data
+    elif way == 2:
+        data = bytes(a ^ b for a, b in zip(due, data.ljust(len(due), b"\0"), strict=False)) + data[len(due) :]
+    elif way == 3:
+        data = due[: len(data)] + data
+    step = step or len(data) + 1
     received = 0
+    honest = way == 1 and data == due
+    peer = _key(3 if stage == 1 else 1).public_key
     try:
         for position in range(0, len(data), step):
             piece = data[position : position + step]
             received += len(piece)
-            for event in right.receive_data(piece):
+            for event in stream.receive_data(piece):
                 assert event
-            assert right.partial_bytes <= received
+                assert isinstance(event, bytes) or event.remote_public_key == peer
+            assert stream.partial_bytes <= received
     except RemoteError:
+        assert not honest
         return
+
+
+def fuzz_open_stream(data: bytes) -> None:
+    """After the handshake. First byte: how the stream is cut. Then pieces: a kind, two bytes of length, so many bytes.
+
+    Kind 0 is raw; any other is encrypted as the peer would, with that number as the tag of the message.
+    """
+    stream, state = _stages()[-1]
+    stream = _clone(stream)
+    writer = _cipher(state)
+    wire, expected, honest = bytearray(), [], True
+    position = 1
+    while position < len(data):
+        kind, size = data[position], int.from_bytes(data[position + 1 : position + 3], "little")
+        piece = data[position + 3 : position + 3 + size]
+        position += 3 + size
+        if not kind:
+            wire += piece
+            honest = honest and not piece
+            continue
+        frame = sodium.crypto_secretstream_xchacha20poly1305_push(writer, piece, None, kind - 1 & 3)
+        wire += len(frame).to_bytes(3, "little") + frame
+        honest = honest and kind - 1 & 3 == 0
+        if honest and piece:
+            expected.append(piece)
+    step = (data[0] if data else 0) or len(wire) + 1
+    events: list[object] = []
+    try:
+        for at in range(0, len(wire), step):
+            events += stream.receive_data(bytes(wire[at : at + step]))
+            assert stream.partial_bytes <= at + step
+    except RemoteError:
+        assert not honest
+    if honest:
+        assert events == expected
+        assert stream.partial_bytes == 0
 
 
 class _Checker:
@@ -169,3 +272,60 @@ def check_mux(mux: Mux) -> None:
         assert not channel.closed or number in waiting
     for pair in mux._pairs.values():
         assert pair.channel is not None or pair.outgoing or pair.incoming
+
+
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+
+def _open(local_id: int, protocol: str, channel_id: bytes | None, handshake: bytes = b"") -> bytes:
+    return b"\x00\x01" + uint(local_id) + string(protocol) + buffer(channel_id) + buffer(handshake)
+
+
+def _batch(*messages: tuple[int, int, bytes]) -> bytes:
+    out = BatchWriter(on_waiting=lambda: None, on_batch=lambda: None)
+    for channel, kind, payload in messages:
+        out.push(channel, kind, payload)
+    (frame,) = out.frames()
+    return frame
+
+
+def _frames(*frames: bytes) -> bytes:
+    return b"".join(len(frame).to_bytes(2, "little") + frame for frame in frames)
+
+
+def _pieces(cut: int, *pieces: tuple[int, bytes]) -> bytes:
+    parts = [bytes((kind,)) + len(piece).to_bytes(2, "little") + piece for kind, piece in pieces]
+    return bytes((cut,)) + b"".join(parts)
+
+
+_OPENED: Final = [_open(1, "now", b"\x00"), _open(2, "now", b"\x01", b"\xee"), _open(3, "later", None)]
+_TALK: Final = [
+    _batch((1, 0, b"answer this"), (1, 1, b""), (1, 1, b"x" * 300), (3, 0, b"early")),
+    _batch((1, 4, b"z"), (1, 2, b""), (1, 5, b""), (1, 0, b"never")),
+    _batch((3, 0, b"y" * 20), (1, 9, b"a kind of a later version")),
+]
+CORPUS: Final[dict[str, list[bytes]]] = {
+    "fuzz_noise": [bytes((which,)) + bytes(size) for which in (0, 1, 2, 0x80, 0x81, 0x82) for size in (0, 32, 96)],
+    "fuzz_secret_stream": [
+        *(bytes((way << 3 | stage, cut)) for way in (1, 2) for stage in range(5) for cut in (0, 1, 7)),
+        *(bytes((2 << 3 | stage, 0)) + bytes(place) + b"\x01" for stage in range(5) for place in (0, 3, 20, 50)),
+        b"\x0c\x00" + b"\x11\x00\x00" + bytes(17),
+        b"\x0c\x05" + b"\xff\xff\xff",
+        b"\x1a\x00" + bytes(70),
+    ],
+    "fuzz_open_stream": [
+        _pieces(0, (1, b"one"), (1, b""), (1, b"two" * 100)),
+        _pieces(5, (1, b"one"), (1, b"three" * 50)),
+        _pieces(1, (1, b"tagged"), (2, b"push"), (3, b"rekey"), (4, b"final")),
+        _pieces(0, (1, b"one"), (0, b"\x10\x00\x00" + bytes(16)), (1, b"two")),
+        _pieces(0, (0, b"\xff\xff\xff")),
+    ],
+    "fuzz_protomux": [
+        _frames(*_OPENED),
+        _frames(*_OPENED, *_TALK, b"\x00\x03\x01", _open(1, "now", b"\x00"), _TALK[0]),
+        _frames(_open(1, "none", b"id"), b"\x00\x02\x01", b"\x00\x03\x02", *_OPENED),
+        _frames(*_OPENED, _batch((1, 6, b""))),
+        _frames(_open(1, "later", b"1"), _batch((1, 0, b"m" * 250), *[(1, 0, b"")] * 50), b"\x00\x03\x01"),
+    ],
+}
+ENTRY_POINTS: Final[list[Callable[[bytes], None]]] = [fuzz_noise, fuzz_secret_stream, fuzz_open_stream, fuzz_protomux]

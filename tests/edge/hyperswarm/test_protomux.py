@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support_fuzz_swarm import check_mux, fuzz_noise, fuzz_protomux, fuzz_secret_stream
+from support_fuzz_swarm import ENTRY_POINTS, check_mux, fuzz_protomux
 from support_swarm import Recorder, Side, Strict, exchange
 
 from edge.encoding.compact import string, uint
@@ -578,7 +578,7 @@ def test_frames_of_any_kind_in_any_order(frames: list[bytes]) -> None:
     fuzz_protomux(b"".join(len(frame).to_bytes(2, "little") + frame for frame in frames))
 
 
-@pytest.mark.parametrize("fuzz", [fuzz_noise, fuzz_secret_stream, fuzz_protomux])
+@pytest.mark.parametrize("fuzz", ENTRY_POINTS)
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes(fuzz: Any, data: bytes) -> None:
