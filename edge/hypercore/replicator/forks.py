@@ -13,7 +13,6 @@ Spec: hypercore 11.37, lib/replicator.js (`_onreorgdata`, `_checkIfConflict`) an
 """
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,6 +22,7 @@ from edge.hypercore.merkle import Tree
 from edge.hypercore.messages import Data, MessageType, Request, UpgradeRef
 from edge.hypercore.proof import Bisection, Proven, check_whole
 from edge.hypercore.replicator.contract import Core
+from edge.hypercore.replicator.metrics import ReplicationMetrics
 from edge.hypercore.replicator.peer import Peer
 from edge.hypercore.verifier import Verifier
 
@@ -47,10 +47,9 @@ class _Reorg:
 class Forks:
     """Of one core."""
 
-    def __init__(self, core: Core, adopted: Callable[[], None] = lambda: None) -> None:
-        """`adopted` is called for each fork that the core is given to follow."""
+    def __init__(self, core: Core, metrics: ReplicationMetrics | None = None) -> None:
         self._core = core
-        self._adopted = adopted
+        self._metrics = metrics
         self._reorg: _Reorg | None = None
 
     # --- another fork ------------------------------------------------------------------------------------------------
@@ -137,7 +136,8 @@ class Forks:
         except PomonaError:
             self._reorg = None
             raise
-        self._adopted()
+        if self._metrics is not None:
+            self._metrics.reorgs.inc()
         self.truncated()  # it may be durable already
 
     def forgotten(self) -> None:
@@ -181,6 +181,8 @@ class Forks:
                 raise RemoteError("a proof of a log that nobody doubted", reason="unasked")
             return None
         assert ours.upgrade is not None
+        if self._metrics is not None:
+            self._metrics.conflicts.inc()
         return Conflict(core.key, verifier.manifest, core.fork, upgrade.length, ours.upgrade, upgrade)
 
     def tell(self, peer: Peer) -> None:

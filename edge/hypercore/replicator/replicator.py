@@ -76,7 +76,7 @@ class Replicator:
         self._clock = clock
         self._call_later = call_later
         self._extensions = Extensions()
-        self._forks = Forks(core, self._count_reorg)
+        self._forks = Forks(core, metrics)
         self._server = Server(core, metrics, self.invalid)
         self._asker = Asker(core, self.peers, self._forks, metrics, self.invalid)
         self._others: dict[int, Callable[[Peer, bytes, float], None]] = {
@@ -298,8 +298,6 @@ class Replicator:
         if not data.id:
             conflict = self._forks.judge(peer, data, now)
             if conflict is not None:
-                if self._metrics is not None:
-                    self._metrics.conflicts.inc()
                 self._spawn(self.core.conflict(conflict))
             return
         request = peer.inflight.pop(data.id, None)
@@ -487,10 +485,6 @@ class Replicator:
             peer.inflight or peer.suspected_at is not None or peer.resting_until > now or not peer.synced
             for peer in self.peers
         )
-
-    def _count_reorg(self) -> None:
-        if self._metrics is not None:
-            self._metrics.reorgs.inc()
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
