@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from edge.cli.cores import check_writable, cores_of, count, feed_options, peer_options
+from edge.cli.cores import Intermixed, check_writable, cores_of, count, feed_options, peer_options
 from edge.cli.lines import Input, Lines
 from edge.errors import ConfigError, RemoteError
 from edge.limits import BLOCK_BYTES_MAX, GROUP_BYTES_MAX
@@ -42,7 +42,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Intermixed)
 
     put = _action(actions, "put", "let a key have a value", _put)
     put.description = (
@@ -91,7 +91,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _action(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    actions: "argparse._SubParsersAction[Intermixed]",
     name: str,
     text: str,
     run: Callable[[argparse.Namespace], Coroutine[None, None, int]],
@@ -105,7 +105,7 @@ def _action(
 
 
 def _reading(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    actions: "argparse._SubParsersAction[Intermixed]",
     name: str,
     text: str,
     run: Callable[[argparse.Namespace], Coroutine[None, None, int]],
@@ -235,7 +235,8 @@ def _say_version(bee: "Hyperbee", options: argparse.Namespace) -> None:
 async def _get(options: argparse.Namespace) -> int:
     key = _given(options, "KEY", options.key)
     async with _bee(options) as bee:
-        entry = await _at_version(bee, options.at, "--at").get(key)
+        view = await _at_version(bee, options.at, "--at")
+        entry = await view.get(key)
         if entry is None:
             raise _absent(options, key)
         if options.json:
@@ -260,7 +261,7 @@ async def _range(options: argparse.Namespace) -> int:
         end = successor(prefix)
         bounds = {"gte": prefix} if end is None else {"gte": prefix, "lt": end}
     async with _bee(options) as bee:
-        view = _at_version(bee, options.at, "--at")
+        view = await _at_version(bee, options.at, "--at")
         async for entry in view.range(**bounds, reverse=options.reverse, limit=options.limit):
             if options.json:
                 _print_json(_as_json(options, seq=entry.seq, key=entry.key, value=entry.value))
@@ -271,8 +272,8 @@ async def _range(options: argparse.Namespace) -> int:
 
 async def _diff(options: argparse.Namespace) -> int:
     async with _bee(options) as bee:
-        old = _at_version(bee, options.old, "VERSION")
-        new = _at_version(bee, options.new, "VERSION2")
+        old = await _at_version(bee, options.old, "VERSION")
+        new = await _at_version(bee, options.new, "VERSION2")
         async for now, before in new.diff(old):
             if options.json:
                 entry = now or before
@@ -327,12 +328,18 @@ async def _bee(options: argparse.Namespace, *, write: bool = False) -> AsyncIter
         yield bee
 
 
-def _at_version(bee: "Hyperbee", version: int | None, what: str) -> "Hyperbee":
+async def _at_version(bee: "Hyperbee", version: int | None, what: str) -> "Hyperbee":
     if version is None:
         return bee.snapshot()
     if version > bee.version:
         raise ConfigError(what, f"the newest version is {bee.version}")
-    return bee.checkout(version)
+    view = bee.checkout(version)
+    try:
+        async for _ in view.range(limit=0):  # reads the root
+            pass
+    except RemoteError as error:
+        raise ConfigError(what, f"{version} is no version: it lies within a batch ({error})") from error
+    return view
 
 
 def _given(options: argparse.Namespace, what: str, text: str) -> bytes:

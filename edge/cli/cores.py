@@ -11,7 +11,7 @@ any block where there are some. A wait for something that may never be written (
 import argparse
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -91,6 +91,24 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
+
+
+class Intermixed(argparse.ArgumentParser):
+    """Options may stand before, between and behind the positional arguments, although some of these can be left out."""
+
+    _within = False
+
+    def parse_known_args(  # type: ignore[override]  # the stubs know more overloads than there are ways to call it
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As `parse_known_intermixed_args`, which calls this for its parts."""
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
@@ -203,7 +221,8 @@ def check_writable(core: "Hypercore | BorrowedCore", name: str) -> None:
 _STANDING: Final = {
     "replica": "somebody else's",
     "behind": "a copy that peers know more of than this store; begin a new feed",
-    "held": "in a store that was copied or restored, and peers may know more of it",
+    "held": "held, because this store was copied or restored and peers may know more of it: `pomona feed succeed` "
+    "goes on in a new feed, `pomona feed release` if nothing else ever wrote to it since",
     "frozen": "frozen: two histories of it were signed",
     "writer": "encrypted, and the key is not here",
 }

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge.cli.cores import check_writable, cores_of, count, feed_options, peer_options
+from edge.cli.cores import Intermixed, check_writable, cores_of, count, feed_options, peer_options
 from edge.cli.lines import Input, one_line
 from edge.cli.progress import Progress
 from edge.errors import ConfigError, LocalError, RemoteError
@@ -43,7 +43,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Intermixed)
 
     put = _action(actions, "put", "write a file", _put)
     put.description = (
@@ -85,7 +85,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _action(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    actions: "argparse._SubParsersAction[Intermixed]",
     name: str,
     text: str,
     run: Callable[[argparse.Namespace], Coroutine[None, None, int]],
@@ -97,7 +97,7 @@ def _action(
 
 
 def _reading(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    actions: "argparse._SubParsersAction[Intermixed]",
     name: str,
     text: str,
     run: Callable[[argparse.Namespace], Coroutine[None, None, int]],
@@ -159,7 +159,7 @@ async def _file(path: Path) -> AsyncGenerator[bytes, None]:
 async def _get(options: argparse.Namespace) -> int:
     path = _path(options.path)
     async with _drive(options) as drive:
-        view = _at_version(drive, options.at, "--at")
+        view = await _at_version(drive, options.at, "--at")
         entry = await _file_at(view, path)
         if entry is None:
             raise ConfigError(options.path, "no such file in the drive")
@@ -238,7 +238,7 @@ async def _ls(options: argparse.Namespace) -> int:
     folder = _checked(folder_key, options.path)
     found = False
     async with _drive(options) as drive:
-        view = _at_version(drive, options.at, "--at")
+        view = await _at_version(drive, options.at, "--at")
         async with contextlib.aclosing(view.list(folder or "/", recursive=options.recursive)) as entries:
             async for entry in entries:
                 found = True
@@ -284,8 +284,8 @@ async def _size(view: "DriveView", entry: "DriveEntry") -> int:
 
 async def _diff(options: argparse.Namespace) -> int:
     async with _drive(options) as drive:
-        _at_version(drive, options.old, "VERSION")
-        new = _at_version(drive, options.new, "VERSION2")
+        await _at_version(drive, options.old, "VERSION")
+        new = await _at_version(drive, options.new, "VERSION2")
         async with contextlib.aclosing(new.diff(options.old)) as changes:
             async for change in changes:
                 sign, word = ("~", "changed") if change.left and change.right else ("-", "removed")
@@ -310,7 +310,7 @@ async def _mirror(options: argparse.Namespace) -> int:
     if options.at_once:
         options.usage("--at-once goes with --from")
     async with _drive(options) as drive:
-        await into_folder(options, _at_version(drive, options.at, "--at"), path)
+        await into_folder(options, await _at_version(drive, options.at, "--at"), path)
     return 0
 
 
@@ -339,10 +339,17 @@ async def _drive(options: argparse.Namespace, *, write: bool = False, make: bool
         yield Hyperdrive(db, blobs)
 
 
-def _at_version(drive: "Hyperdrive", version: int | None, what: str) -> "DriveView":
-    if version is not None and version > drive.version:
+async def _at_version(drive: "Hyperdrive", version: int | None, what: str) -> "DriveView":
+    if version is None:
+        return drive.checkout(drive.version)
+    if version > drive.version:
         raise ConfigError(what, f"the newest version is {drive.version}")
-    return drive.checkout(drive.version if version is None else version)
+    view = drive.checkout(version)
+    try:
+        await view.exists("/-")  # reads the root
+    except RemoteError as error:
+        raise ConfigError(what, f"{version} is no version: it lies within a batch ({error})") from error
+    return view
 
 
 def _path(text: str) -> str:
