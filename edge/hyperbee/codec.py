@@ -261,10 +261,18 @@ def _packed(numbers: Iterable[int]) -> bytearray:
     out = bytearray()
     add = out.append
     for number in numbers:
-        while number >= 0x80:
-            add(number & 0x7F | 0x80)
-            number >>= 7  # noqa: PLW2901 - a shift register
-        add(number)  # refuses what is negative
+        if number < 0x80:
+            add(number)  # refuses what is negative
+        elif number < 0x20_0000:  # most blocks of most trees
+            if number < 0x4000:
+                out += bytes((number & 0x7F | 0x80, number >> 7))
+            else:
+                out += bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
+        else:
+            while number >= 0x80:
+                add(number & 0x7F | 0x80)
+                number >>= 7  # noqa: PLW2901 - a shift register
+            add(number)
     return out
 
 

@@ -24,19 +24,15 @@ Pointer: TypeAlias = int
 class Node:
     """A stored node: keys, the blocks that hold them, pointers to its children. `unread`: bits of keys not read yet."""
 
-    __slots__ = ("children", "keys", "seqs", "unread")
+    __slots__ = ("children", "cost", "keys", "seqs", "unread")
 
     def __init__(self, seqs: Sequence[int], keys: list[bytes], children: Sequence[Pointer], *, unread: int = 0) -> None:
         self.seqs = array("Q", seqs)  # a quarter of a list's memory: the numbers are no objects
         self.keys = keys
         self.children: Sequence[Pointer] = array("Q", children) if children else ()
         self.unread = unread
-
-    @property
-    def cost(self) -> int:
-        """Bytes of memory, about."""
-        keys, children = self.keys, self.children
-        return 250 + 50 * len(keys) + sum(map(len, keys)) + (80 + 8 * len(children) if children else 0)
+        # Bytes of memory, about; who reads keys that were unread adds theirs.
+        self.cost = 250 + 50 * len(keys) + sum(map(len, keys)) + (80 + 8 * len(children) if children else 0)
 
 
 Load = Callable[[Pointer], Node]
@@ -131,7 +127,7 @@ class Branch:
         self.changed = False
         self.pending = True
         for child in self.children:
-            if isinstance(child, Child) and child.branch.changed:
+            if type(child) is Child and child.branch.changed:  # many more are passed by than placed
                 child.seq = seq
                 child.offset = child.branch.place(levels, seq)
                 levels[child.offset] = child
@@ -141,7 +137,7 @@ class Branch:
         """What is stored of it."""
         return Level(
             self.seqs,
-            [child if isinstance(child, int) else child.pointer for child in self.children],
+            [child if isinstance(child, int) else child.seq << OFFSET_BITS | child.offset for child in self.children],
         )
 
 
@@ -154,11 +150,6 @@ class Child:
         self.seq = seq
         self.offset = offset
         self.branch = branch
-
-    @property
-    def pointer(self) -> Pointer:
-        """Block and offset in one."""
-        return self.seq << OFFSET_BITS | self.offset
 
 
 def compact(levels: "list[Child | None]", seq: int) -> None:

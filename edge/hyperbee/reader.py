@@ -92,13 +92,14 @@ class Cache(Generic[T]):
 
     def put(self, key: int, value: T) -> None:
         """Keep `value` for a while."""
-        if key in self._items:
-            self.drop(key)
-        self._items[key] = value
-        self._bytes += self._cost(value)
-        while self._bytes > self._bytes_max:
-            _, dropped = self._items.popitem(last=False)
-            self._bytes -= self._cost(dropped)
+        items, cost = self._items, self._cost
+        size = self._bytes + cost(value)
+        if key in items:
+            size -= cost(items.pop(key))
+        items[key] = value
+        while size > self._bytes_max:
+            size -= cost(items.popitem(last=False)[1])
+        self._bytes = size
 
     def drop(self, key: int) -> None:
         """Let go of what is under `key`, if there is anything."""
@@ -123,7 +124,8 @@ def root_pointer(version: int) -> Pointer | None:
 
 
 def _block_cost(block: Block) -> int:
-    return 300 + len(block.key) + len(block.levels) + (len(block.value) if block.value is not None else 0)
+    key, value, levels = block
+    return 300 + len(key) + len(levels) + (len(value) if value is not None else 0)
 
 
 def _key_cost(key: bytes) -> int:
@@ -248,24 +250,33 @@ class Reader:
 
     def _read_keys(self, pointer: Pointer, node: Node) -> None:
         """Read every key of `node`, or raise `Missing` for all that are not held."""
-        missing = []
+        missing: list[int] = []
+        keys, unread, extra = node.keys, node.unread, 0
         for index, seq in enumerate(node.seqs):
-            if node.unread >> index & 1:
+            if unread >> index & 1:
                 try:
-                    self._read_key(pointer, node, index)
+                    key = keys[index] = self.key(seq)
                 except Missing:
                     missing.append(seq)
+                else:
+                    extra += len(key)
+                    unread ^= 1 << index
+        self._got_keys(pointer, node, unread, extra)
         if missing:
             raise Missing(missing)
 
     def _read_key(self, pointer: Pointer, node: Node, index: int) -> bytes:
         key = node.keys[index] = self.key(node.seqs[index])
-        node.unread &= ~(1 << index)
-        self._nodes.grew(pointer, node, len(key))
-        if not node.unread and not all(map(lt, node.keys, node.keys[1:])):
-            node.unread |= 1 << index  # so that nobody takes it for a sound one
-            raise RemoteError(f"block {pointer >> OFFSET_BITS} has a node whose keys do not ascend", reason="tree")
+        self._got_keys(pointer, node, node.unread & ~(1 << index), len(key))
         return key
+
+    def _got_keys(self, pointer: Pointer, node: Node, unread: int, extra: int) -> None:
+        """Keys of `extra` bytes were read, all but `unread` are there now."""
+        self._nodes.grew(pointer, node, extra)
+        node.cost += extra
+        if not unread and not all(map(lt, node.keys, node.keys[1:])):  # it stays unread: nobody takes it for sound
+            raise RemoteError(f"block {pointer >> OFFSET_BITS} has a node whose keys do not ascend", reason="tree")
+        node.unread = unread
 
     def _search(self, pointer: Pointer, node: Node, key: bytes) -> int:
         """`bisect_left` that reads the keys it meets: a third of a cold node's. If one must be fetched, all are."""
