@@ -18,6 +18,7 @@ in `succeed`, a new epoch of the feed, or after `release_hold`, when a person kn
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -279,11 +280,12 @@ class Corestore:
             shared.open.move_to_end(feed.key)
             return entry
 
-    async def _lookup(self, wanted: bytes) -> Replicator | None:
-        """For a session: a peer names a discovery key."""
+    def _lookup(self, wanted: bytes) -> Awaitable[Replicator | None] | None:
+        """For a session: a peer names a discovery key. One that is not ours is refused at once, without a task."""
         feed = self._shared.by_discovery_key.get(wanted)
-        if feed is None or self._shared.closed:
-            return None
+        return None if feed is None or self._shared.closed else self._lookup_feed(feed)
+
+    async def _lookup_feed(self, feed: Feed) -> Replicator | None:
         try:
             entry = await self._opened(feed, None)
         except (StorageError, ConfigError) as error:

@@ -14,22 +14,24 @@ reading what it asked for. `RemoteError.reason` tells them apart.
 import asyncio
 import ipaddress
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from edge.crypto.keys import KeyPair
-from edge.errors import ConfigError, LocalError, RemoteError
+from edge.errors import ConfigError, LocalError, RemoteError, SignatureError
 from edge.hyperswarm.metrics import SwarmMetrics
 from edge.hyperswarm.protomux import Asked, Channel, Handler, Mux
 from edge.hyperswarm.secret_stream import Handshaken, SecretStream
 from edge.hyperswarm.watcher import Timeouts, Watcher
+from edge.hyperswarm.window import WriteWindow
 from edge.limits import (
     FRAME_RATE_MIN,
+    STRANGER_S,
+    STRIKE_FORGED,
     STRIKES_MAX,
     WRITE_BYTES_MAX,
-    WRITE_HIGH_BYTES,
-    WRITE_LOW_BYTES,
 )
 
 _PARTIAL_WATCHED_BYTES: Final = 64 * 1024  # smaller unfinished frames cost no more than the read buffer
@@ -75,8 +77,9 @@ class Connection(asyncio.Protocol):
         self._handling = False
         self._flush_soon = False
         self._paused_by_owner = False
-        self._write_paused_at: float | None = None  # or when bytes last left since
-        self._write_paused_bytes = 0
+        self._held: bytes | None = None  # what a stranger sent, until it is its turn
+        self._doubted_until = 0.0
+        self._window = WriteWindow()
         self._drained: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._made_at = self._read_at = self._loop.time()
@@ -122,7 +125,10 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, protocol: str, channel_id: bytes | None) -> None:
         """Refuse a request that `on_open_request` has put off by returning True."""
-        self._mux.refuse(protocol, channel_id)
+        try:
+            self._mux.refuse(protocol, channel_id)
+        except RemoteError as error:
+            self.drop(error)
 
     @property
     def closed(self) -> bool:
@@ -130,9 +136,19 @@ class Connection(asyncio.Protocol):
         return self._ended or self._closing_since is not None
 
     @property
+    def proved(self) -> bool:
+        """Whether the peer has opened a channel with us, and broken no rule lately."""
+        return self._mux.channels_opened > 0 and self._loop.time() >= self._doubted_until
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the system has not taken yet, because the peer does not read."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    @property
     def congested(self) -> bool:
         """Whether more waits to be sent than is useful: put off what can be put off until `on_drained`."""
-        return self._write_paused_at is not None
+        return self._window.paused_at is not None or self._mux.out.waiting_bytes > self._window.high
 
     def on_drained(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` each time a congestion is over; returns what ends that."""
@@ -156,7 +172,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._ended or transport.is_closing():
             return
-        stream, now = self._stream, self._loop.time()
+        stream, now, congested = self._stream, self._loop.time(), self.congested
         for frame in self._mux.out.frames():
             stream.send_message(frame, now=now)
         pieces = stream.data_to_send()
@@ -165,6 +181,8 @@ class Connection(asyncio.Protocol):
         if self._metrics is not None:
             self._metrics.bytes_out.inc(sum(map(len, pieces)))
         transport.writelines(pieces)
+        if congested and self._window.paused_at is None:  # the system took it all
+            self._loop.call_soon(self._tell_drained)
         if transport.get_write_buffer_size() > WRITE_BYTES_MAX:
             self._loop.call_soon(self.drop, RemoteError("the peer does not read", reason="slow_reader"))
 
@@ -199,7 +217,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
+        self._window.apply(self._transport)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.remote_address = (str(peer[0]), int(peer[1]))
@@ -217,7 +235,21 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         self._read_at = self._loop.time()
-        before = self._mux.messages_received
+        if self._held is not None or (not self.proved and not self._watcher.turn(self)):
+            self._held = (self._held or b"") + data
+            self._set_reading()
+        else:
+            self._receive(data)
+
+    def go_on(self) -> None:
+        """The watcher says that it is our turn."""
+        data, self._held = self._held, None
+        if data and not self._ended:
+            self._set_reading()
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        began, before = time.thread_time(), self._mux.messages_received
         self._handling = True
         try:
             for event in self._stream.receive_data(data):
@@ -241,15 +273,24 @@ class Connection(asyncio.Protocol):
             self._metrics.bytes_in.inc(len(data))
             self._metrics.messages.inc(self._mux.messages_received - before)
         self.flush()
+        self._watcher.spent(self, time.thread_time() - began)
 
     def pause_writing(self) -> None:
         """Called by the loop above the high-water mark."""
-        self._write_paused_at = self._loop.time()
-        self._write_paused_bytes = WRITE_BYTES_MAX
+        self._window.paused(self._loop.time())
+        self._watcher.congested(self, yes=True)
 
     def resume_writing(self) -> None:
         """Called by the loop below the low-water mark."""
-        self._write_paused_at = None
+        self._window.resumed()
+        self._watcher.congested(self, yes=False)
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        transport = self._transport
+        if transport is None or self._ended or self.congested:
+            return  # the next flush tells
+        self._window.grow(transport)
         for callback in list(self._drained):
             callback()
 
@@ -296,32 +337,26 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        if self._ended:
-            return
-        self._handling = True
-        try:
-            self._work()
-        except RemoteError as error:
-            self.drop(error)
-        except Exception as error:  # our own mistake: what was half handled is not gone on with
-            self.drop(error)
-            raise
-        finally:
-            self._handling = False
-        self.flush()
+        self._flush_soon = False
+        if not self._ended:
+            self._receive(b"")
 
     def _strike(self, error: RemoteError) -> None:
-        self.strikes += 1
+        if error.reason == "strikes":  # the last one, on its way up
+            raise error
+        self.strikes += STRIKE_FORGED if isinstance(error, SignatureError) else 1
+        self._doubted_until = self._loop.time() + STRANGER_S
         if self._metrics is not None:
             self._metrics.strikes.labels(reason=error.reason).inc()
         if self.strikes >= STRIKES_MAX:
-            raise RemoteError(f"{self.strikes} invalid messages; the last: {error}", reason="strikes") from error
+            raise RemoteError(f"{self.strikes} strikes; the last: {error}", reason="strikes") from error
 
     def _set_reading(self) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
         wanted = not self._paused_by_owner and (self._owner is not None or not self.handshake_hash)
+        wanted = wanted and self._held is None
         if wanted != transport.is_reading():
             if wanted:
                 transport.resume_reading()
@@ -356,21 +391,11 @@ class Connection(asyncio.Protocol):
             if self._partial_reported:
                 self._watcher.partial(-self._partial_reported)
                 self._partial_reported = 0
-            self._count_end(error)
+            if self._metrics is not None:
+                self._metrics.ended(error, handshaken=self._counted)
             self._watcher.lost(self, error)
             if self.on_closed is not None:
                 self.on_closed(error)
-
-    def _count_end(self, error: Exception | None) -> None:
-        if self._metrics is None:
-            return
-        reason = error.reason if isinstance(error, RemoteError) else "closed"
-        if not self._counted:
-            self._metrics.handshakes_failed.labels(reason=reason).inc()
-            return
-        self._metrics.connections.dec()
-        if isinstance(error, RemoteError):
-            self._metrics.drops.labels(reason=reason).inc()
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -380,14 +405,15 @@ class Connection(asyncio.Protocol):
             return [(self._closing_since + limits.close_s, "closing")]
         found = []
         if not self._stream.established:
-            found.append((self._made_at + limits.handshake_s, "handshake_timeout"))
+            reason = "handshake_timeout" if self._held is None else "overload"
+            found.append((self._made_at + limits.handshake_s, reason))
         elif not self._paused_by_owner and self._owner is not None:
             found.append((self._read_at + limits.idle_s, "idle"))
             if self._frame_since is not None:
                 allowed = limits.frame_s + self._stream.partial_size / FRAME_RATE_MIN
                 found.append((self._frame_since + allowed, "slow_frame"))
-        if self._write_paused_at is not None:
-            found.append((self._write_paused_at + limits.stall_s, "slow_reader"))
+        if self._window.paused_at is not None:
+            found.append((self._window.paused_at + limits.stall_s, "slow_reader"))
         return found
 
     def _schedule(self) -> None:
@@ -407,10 +433,7 @@ class Connection(asyncio.Protocol):
     def _on_timer(self) -> None:
         self._timer = None
         now = self._loop.time()
-        if self._write_paused_at is not None and self._transport is not None:
-            waiting = self._transport.get_write_buffer_size()
-            if waiting < self._write_paused_bytes:
-                self._write_paused_at, self._write_paused_bytes = now, waiting
+        self._window.look(self.waiting_bytes, now)
         late = [reason for when, reason in self._deadlines() if when <= now]
         if "closing" in late:
             if self._transport is not None:

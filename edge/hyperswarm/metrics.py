@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from edge.errors import RemoteError
+
 
 class SwarmMetrics:
     """Counters of everything that peers send and break; labels are `RemoteError.reason`, a few dozen fixed words."""
@@ -26,3 +28,13 @@ class SwarmMetrics:
         self.bans = Counter(
             "pomona_peer_bans_total", "Keys and addresses banned for a time.", ["reason"], registry=registry
         )
+
+    def ended(self, error: Exception | None, *, handshaken: bool) -> None:
+        """A connection is over, before or after its handshake was done."""
+        reason = error.reason if isinstance(error, RemoteError) else "closed"
+        if not handshaken:
+            self.handshakes_failed.labels(reason=reason).inc()
+            return
+        self.connections.dec()
+        if isinstance(error, RemoteError):
+            self.drops.labels(reason=reason).inc()

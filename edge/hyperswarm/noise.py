@@ -144,7 +144,8 @@ class HandshakeState:
     """One side of one handshake (section 5.3)."""
 
     __slots__ = (
-        "_e",
+        "_ephemeral",
+        "_ephemeral_seed",
         "_index",
         "_initiator",
         "_pattern",
@@ -160,12 +161,20 @@ class HandshakeState:
         self._pattern = pattern
         self._initiator = initiator
         self._s = static
-        self._e = KeyPair.from_seed(ephemeral_seed)
+        self._ephemeral_seed = ephemeral_seed
+        self._ephemeral: KeyPair | None = None
         self._remote_s: bytes | None = None
         self._remote_e: bytes | None = None
         self._index = 0  # of the next message
         self._symmetric = SymmetricState(f"Noise_{pattern.name}_Ed25519_ChaChaPoly_BLAKE2b".encode())
         self._symmetric.mix_hash(prologue)
+
+    @property
+    def _e(self) -> KeyPair:
+        """Our ephemeral key; computed when it is needed, because many who connect never say a word."""
+        if self._ephemeral is None:
+            self._ephemeral = KeyPair.from_seed(self._ephemeral_seed)
+        return self._ephemeral
 
     @property
     def complete(self) -> bool:

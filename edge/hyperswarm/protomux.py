@@ -135,11 +135,13 @@ class Mux:
         "_local",
         "_local_ids",
         "_pairs",
+        "_refused",
         "_remote",
         "_remote_ids",
         "_requests",
         "_settling",
         "_unpaired_bytes",
+        "channels_opened",
         "messages_received",
         "on_invalid",
         "on_open_request",
@@ -159,6 +161,7 @@ class Mux:
         self.on_invalid = on_invalid
         self.out = BatchWriter(on_waiting=on_waiting, on_batch=on_batch)
         self.messages_received = 0
+        self.channels_opened = 0  # by both sides, and the handler believed the peer's handshake
         self._ended = False
         self._pairs: dict[tuple[str, bytes | None], _Pair] = {}
         self._local: dict[int, Channel] = {}  # closed ones too, until the peer has answered their open
@@ -167,6 +170,7 @@ class Mux:
         self._remote: dict[int, Channel | _Request] = {}
         self._remote_ids = 0
         self._requests = 0
+        self._refused = 0
         self._unpaired_bytes = 0
         self._settling: deque[Channel] = deque()  # answers to requests, whose handlers have not heard yet
 
@@ -425,6 +429,8 @@ class Mux:
         except RemoteError as error:  # a handshake that proves nothing: the channel is of no use
             channel.close()
             self.on_invalid(channel, error)
+        else:
+            self.channels_opened += 1
 
     def _close(self, channel: Channel) -> None:
         if channel.closed or self._ended:
@@ -463,6 +469,9 @@ class Mux:
         assert isinstance(request, _Request)
         self._unpaired_bytes -= request.cost
         self._requests -= 1
+        self._refused += 1
+        if self._refused > CHANNELS_MAX:
+            raise RemoteError(f"asked for more than {CHANNELS_MAX} channels in vain", reason="scan")
         pair.incoming.remove(remote_id)
         self.out.push(_CONTROL, _REJECT, uint(remote_id))
         self._forget_idle(pair)

@@ -29,6 +29,16 @@ class Watcher:
     def handshaken(self, connection: "Connection") -> None:
         """The peer's key is known. Raises `RemoteError` to drop it before any channel is opened."""
 
+    def turn(self, connection: "Connection") -> bool:
+        """A peer that has proved nothing yet has sent something. False: keep it until `connection.go_on` is called."""
+        return connection is not None
+
+    def spent(self, connection: "Connection", seconds: float) -> None:
+        """So much processor time was spent on what it sent."""
+
+    def congested(self, connection: "Connection", *, yes: bool) -> None:
+        """The peer began to read more slowly than we answer, or ended to."""
+
     def partial(self, change: int) -> None:
         """Bytes held of a connection's unfinished frame changed by `change`. May raise `RemoteError`."""
 
