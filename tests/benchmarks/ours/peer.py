@@ -25,7 +25,7 @@ from typing import Any
 
 import uvloop
 
-from edge.cli.peers import Traffic
+from edge.cli.peers import Traffic, tune_collector
 from edge.crypto.keys import KeyPair
 from edge.hyperbee.bee import Hyperbee
 from edge.hypercore.corestore import Corestore
@@ -275,6 +275,7 @@ def main() -> None:
     parser.add_argument("--parent", type=Path, default=Path("build"))
     options = parser.parse_args()
     with folder_of(options) as folder:
+        tune_collector()  # as the commands that talk to peers do
         uvloop.run(JOBS[options.job](options, folder))
 
 
