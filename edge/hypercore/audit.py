@@ -16,7 +16,7 @@ from edge.hypercore import flat_tree
 from edge.hypercore.merkle import Node, Tree, leaf, parent
 from edge.hypercore.nodes import NodeFile
 from edge.hypercore.oplog import Oplog
-from edge.hypercore.records import BLOCK, RecordKind, Signed, decode_truncate, put_start
+from edge.hypercore.records import WHOLE_BLOCKS, RecordKind, Signed, decode_truncate, put_start
 from edge.hypercore.verifier import Verifier
 from edge.storage.log import SegmentLog
 from edge.storage.plan import SegmentCorrupt
@@ -84,7 +84,7 @@ class Audit:
                     if self.oplog.fork != self.fork or self.oplog.sequence_of(index) != record.sequence:
                         continue  # given up while this went on
                     payload = record.payload
-                    stored = payload if record.kind == BLOCK else payload[put_start(payload) :]
+                    stored = payload if record.kind in WHOLE_BLOCKS else payload[put_start(payload) :]
                     proven = self._proven(index, stored, proven)
                     yield (self.stop + record.sequence) // 2
         yield self.stop
@@ -113,7 +113,7 @@ class Audit:
                 if record.sequence >= self.stop:
                     break
                 oplog.apply(record.sequence, record.kind, record.payload)
-                if record.kind == BLOCK:
+                if record.kind in WHOLE_BLOCKS:
                     tree, _ = tree.append((record.payload,))
                     if tree.length in remembered:
                         remembered[tree.length] = tree

@@ -270,13 +270,14 @@ class Hypercore:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    async def append(self, blocks: Iterable[bytes], *, urgent: bool = False) -> int:
+    async def append(self, blocks: Iterable[bytes], *, urgent: bool = False, whole: bool = False) -> int:
         """Append blocks in one group and return the length behind them once they are durable.
 
         Either all of them follow each other in the log or, after an error, none; after a power cut that came before
-        the answer, a beginning of them may be found. `urgent`: somebody waits, so flush at once; otherwise blocks are
-        gathered for a moment. Raises `StorageError` (FULL and IO may pass, so trying again makes sense; READ_ONLY says
-        why this disk may not write) and `LocalError` for blocks too large.
+        the answer, a beginning of them may be found, unless they are to be `whole`: then it is cut off at the next
+        opening, which raises the fork. `urgent`: somebody waits, so flush at once; otherwise they are gathered. Raises
+        `StorageError` (FULL and IO may pass, so trying again makes sense; READ_ONLY says why this disk may not write)
+        and `LocalError` for blocks too large.
         """
         blocks = list(blocks)
         self._signing.check_writable()
@@ -288,7 +289,7 @@ class Hypercore:
             raise LocalError(f"{len(blocks)} blocks of {cost} bytes in all are too much for one group")
         await self._queue.room_for(len(blocks), cost)
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._queue.put(Append(blocks, cost, urgent, time.monotonic(), done))
+        self._queue.put(Append(blocks, cost, urgent, time.monotonic(), done, whole))
         return await done
 
     async def truncate(self, length: int, fork: int | None = None) -> None:

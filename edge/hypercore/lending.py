@@ -90,7 +90,7 @@ class LendingDesk:
 async def _answer(core: Hypercore, request: list[Any]) -> list[Any]:
     match request:
         case ["append", list(blocks)] if len(blocks) <= GROUP_RECORDS_MAX and all(type(b) is bytes for b in blocks):
-            return ["ok", await core.append(blocks, urgent=True), core.fork]
+            return ["ok", await core.append(blocks, urgent=True, whole=True), core.fork]
         case ["get", int(index)]:
             return ["ok", await core.fetch(index)]
         case ["changed", int(length), int(fork)]:
@@ -133,9 +133,9 @@ class BorrowedCore:
         (_, block) = await self._ask("get", index)
         return bytes(block)
 
-    async def append(self, blocks: Iterable[bytes], *, urgent: bool = True) -> int:
-        """Append all or none; the length behind them once they are durable. `urgent` is what it always is."""
-        del urgent
+    async def append(self, blocks: Iterable[bytes], *, urgent: bool = True, whole: bool = True) -> int:
+        """Append all or none, as always `urgent` and `whole`; the length behind them once they are durable."""
+        del urgent, whole
         _, self.length, self.fork = await self._ask("append", list(blocks))
         return self.length
 

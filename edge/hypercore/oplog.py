@@ -12,6 +12,7 @@ from edge.hypercore.conflict import Conflict, decode_conflict
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.records import (
     BLOCK,
+    PART,
     CoreHeader,
     Partial,
     RecordKind,
@@ -29,6 +30,7 @@ from edge.storage.runs import DISCARDED
 from edge.storage.spans import Spans
 
 _FREED_BLOCK: Final = bytes((RecordKind.BLOCK,))
+_FREED_PART: Final = bytes((RecordKind.PART,))
 _FREED_PUT: Final = bytes((RecordKind.PUT,))
 
 
@@ -47,6 +49,7 @@ class Oplog:
         self.foreign_signers: set[int] = set()  # who signed states that came from peers
         self.plain = True  # every block below the length was appended here and is held: blocks alone give the tree
         self.conflict: Conflict | None = None
+        self.unfinished: int | None = None  # first block of an append whose last block is not there (yet)
         self.discarded = Spans()  # records of cleared blocks: their room may be used otherwise
 
     def apply(self, sequence: int, kind: int, payload: bytes) -> None:
@@ -58,13 +61,17 @@ class Oplog:
                 raise RemoteError("the header is not the first record, or there are two")
             if self.conflict is not None:
                 raise RemoteError("it follows the proof of a conflict")
-            if kind == BLOCK:
+            if kind == BLOCK or (kind == DISCARDED and payload == _FREED_BLOCK):  # its CLEAR record comes later
+                self.appended(sequence, 1)
+                self.unfinished = None
+                return
+            if kind == PART or (kind == DISCARDED and payload == _FREED_PART):
+                self.unfinished = self.length if self.unfinished is None else self.unfinished
                 self.appended(sequence, 1)
                 return
-            if kind == DISCARDED:  # its CLEAR record comes later
-                if payload == _FREED_BLOCK:
-                    self.appended(sequence, 1)
-                    return
+            if self.unfinished is not None and kind != RecordKind.TRUNCATE:
+                raise RemoteError("it stands within an append")
+            if kind == DISCARDED:
                 if payload != _FREED_PUT:
                     raise RemoteError("it was discarded, but it held no block")
             else:
@@ -150,7 +157,7 @@ class Oplog:
 
     def _cut(self, length: int, fork: int) -> None:
         self.length, self.fork = length, fork
-        self.signed = None
+        self.signed = self.unfinished = None
         self.partials = {}
         self.runs.truncate(length)
 

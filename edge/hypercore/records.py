@@ -11,6 +11,7 @@
     NODES      tree nodes that a peer proved otherwise
     CLEAR      blocks given up, with the tree nodes that others still need of them
     CONFLICT   the proof that two histories were signed; nothing follows it
+    PART       a block of our own that counts only together with the next one: all of an append or nothing
 
 Payloads are compact-encoding, or fixed little-endian where tree nodes stand; FORMATS.md, "A core on the segment log".
 What came from a peer was proven before it was written, so nothing is proven again when it is read back.
@@ -55,9 +56,12 @@ class RecordKind(IntEnum):
     NODES = 9
     CLEAR = 10
     CONFLICT = 11
+    PART = 12
 
 
 BLOCK: Final = int(RecordKind.BLOCK)
+PART: Final = int(RecordKind.PART)
+WHOLE_BLOCKS: Final = frozenset({BLOCK, PART})  # kinds whose payload is a stored block and nothing else
 PUT: Final = int(RecordKind.PUT)
 
 

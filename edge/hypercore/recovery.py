@@ -11,8 +11,8 @@ from edge.hypercore.merkle import Node, Tree, leaf
 from edge.hypercore.nodes import NodeFile
 from edge.hypercore.oplog import Oplog
 from edge.hypercore.records import (
-    BLOCK,
     PUT,
+    WHOLE_BLOCKS,
     CoreHeader,
     RecordKind,
     Upgrade,
@@ -65,14 +65,14 @@ def replay(log: SegmentLog, oplog: Oplog, tree: Tree, nodes: NodeFile, stop: int
     for record in log.scan(oplog.next_sequence):
         if stop is not None and record.sequence >= stop:
             break
-        if record.kind == BLOCK and len(blocks) < _BATCH_BLOCKS:
+        if record.kind in WHOLE_BLOCKS and len(blocks) < _BATCH_BLOCKS:
             blocks.append(record.payload)
         else:
             known = _grow(known, oplog.length, blocks, nodes)
-            blocks = [record.payload] if record.kind == BLOCK else []
+            blocks = [record.payload] if record.kind in WHOLE_BLOCKS else []
         length = oplog.length
         oplog.apply(record.sequence, record.kind, record.payload)
-        if record.kind != BLOCK:
+        if record.kind not in WHOLE_BLOCKS:
             known = follow(record, oplog, known, length, nodes)
     known = _grow(known, oplog.length, blocks, nodes) or roots(oplog.length, nodes)
     if known is None:

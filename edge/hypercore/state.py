@@ -15,7 +15,7 @@ from edge.hypercore.audit import Audit, BlockCorrupt, naming
 from edge.hypercore.merkle import Node, Tree, leaf
 from edge.hypercore.nodes import NodeFile
 from edge.hypercore.read_ahead import ReadAhead
-from edge.hypercore.records import BLOCK, CoreHeader, RecordKind, Signed, put_start
+from edge.hypercore.records import WHOLE_BLOCKS, CoreHeader, RecordKind, Signed, encode_truncate, put_start
 from edge.hypercore.recovery import follow, rebuild, recover, tree_at
 from edge.hypercore.runs import Stretch
 from edge.storage.disk import Disk
@@ -42,6 +42,8 @@ class CoreState:
         self._rebuilt_at = -1
         self._checkpoint_at = 0
         self._checkpoint_later()
+        if self.oplog.unfinished is not None:
+            self._drop_unfinished(self.oplog.unfinished)
 
     @classmethod
     def open(cls, log_disk: Disk, derived: Disk, header: CoreHeader | None) -> "CoreState":
@@ -137,6 +139,20 @@ class CoreState:
             last = self.log.read(self.oplog.next_sequence - 1)
             checkpoint.save(self._derived, checkpoint.encode(self.oplog, self.tree, self.log.store_id, last))
 
+    def _drop_unfinished(self, length: int) -> None:
+        """A power cut left the beginning of an append that is to be whole or not at all. Nobody was told of it.
+
+        The fork rises, as with every truncation: other content may come to these indexes.
+        """
+        payload = encode_truncate(length, self.oplog.fork + 1)
+        sequence = self.log.stage(RecordKind.TRUNCATE, payload)
+        try:
+            self.log.commit()
+        except BaseException:
+            self._nodes.close()
+            raise
+        self.apply(sequence, RecordKind.TRUNCATE, payload)
+
     def _checkpoint_later(self) -> None:
         every = max(CHECKPOINT_EVERY_RECORDS, 2 * len(self.oplog.runs.firsts))  # it is as long as they are many
         self._checkpoint_at = self.oplog.next_sequence + every
@@ -155,7 +171,7 @@ class CoreState:
         except SegmentCorrupt as error:
             raise BlockCorrupt(index, str(error)) from error
         payload = record.payload
-        return payload if record.kind == BLOCK else payload[put_start(payload) :]
+        return payload if record.kind in WHOLE_BLOCKS else payload[put_start(payload) :]
 
     def stored_blocks(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Index and stored form of blocks `start` to `end` (exclusive). Raises `BlockMissing` at the first gap."""

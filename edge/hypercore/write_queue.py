@@ -31,6 +31,7 @@ class Append:
     urgent: bool
     since: float
     done: asyncio.Future[int] = field(repr=False)
+    whole: bool = False  # after a power cut too
 
 
 @dataclass(slots=True, eq=False)

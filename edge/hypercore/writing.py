@@ -1,13 +1,13 @@
 """The one writer of a core: takes groups from the queue, waits for each to be durable, then says what happened."""
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 from edge.errors import LocalError, RemoteError, StorageError, StorageFault
 from edge.hypercore.events import Event, Forgotten, Grown, Stored
 from edge.hypercore.intake import Intake
-from edge.hypercore.records import BLOCK, RecordKind
+from edge.hypercore.records import BLOCK, PART, RecordKind
 from edge.hypercore.signing import Signing
 from edge.hypercore.state import CoreState
 from edge.hypercore.write_queue import Append, Edit, Received, Records, Write, WriteQueue, closing, settle
@@ -110,7 +110,10 @@ class Writing:
         signed = signing.due(SIGNATURE_EVERY_BLOCKS)
         if signed is not None:
             records.append((RecordKind.SIGNATURE, signed.encode()))
-        records += [(BLOCK, block) for block in stored]
+        if any(write.whole for write in writes):
+            records += zip(_kinds(writes), stored, strict=True)
+        else:
+            records += [(BLOCK, block) for block in stored]
         tree, born = state.tree.append(stored)
         lengths = []
         length = start
@@ -135,3 +138,9 @@ class Writing:
         with contextlib.suppress(StorageError):  # it can be made again
             sequence = await self._commit([(RecordKind.SIGNATURE, payload)], urgent=True)
             self._state.apply(sequence, RecordKind.SIGNATURE, payload)
+
+
+def _kinds(writes: list[Append]) -> Iterator[int]:
+    for write in writes:
+        yield from [PART if write.whole else BLOCK] * (len(write.blocks) - 1)
+        yield BLOCK

@@ -18,7 +18,7 @@ from edge.hypercore.audit import BlockCorrupt
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Tree
-from edge.hypercore.records import BLOCK, CoreHeader, Partial, RecordKind, Signed
+from edge.hypercore.records import BLOCK, PART, WHOLE_BLOCKS, CoreHeader, Partial, RecordKind, Signed
 from edge.hypercore.verifier import Verifier
 from edge.limits import BLOCK_BYTES_MAX, GROUP_RECORDS_MAX
 from edge.storage.files import OsDisk
@@ -520,3 +520,33 @@ async def test_a_quorum_signs_and_only_then_it_shows(tmp_path: Path) -> None:
     assert await first.verify() == 7
     await first.close()
     await second.close()
+
+
+async def test_an_append_that_is_to_be_whole_is_cut_off_where_its_end_is_missing(tmp_path: Path) -> None:
+    core = await Hypercore.open(tmp_path, create=True, key_pair=PAIRS[0])
+    await core.append(blocks(3), urgent=True)
+    assert await core.append(blocks(4, 3), urgent=True, whole=True) == 7
+    assert await core.append(blocks(1, 7), urgent=True, whole=True) == 8
+    await core.close()
+    log = SegmentLog.open(OsDisk(tmp_path / "log"), create=False)
+    kinds = [record.kind for record in log.scan() if record.kind in WHOLE_BLOCKS]
+    assert kinds == [BLOCK] * 3 + [PART] * 3 + [BLOCK] * 2
+    for block in blocks(2, 8):  # what a power cut may leave of an append of three or more
+        log.stage(PART, block)
+    log.commit()
+    log.close()
+    for _ in range(2):
+        core = await Hypercore.open(tmp_path, key_pair=PAIRS[0])
+        assert (core.length, core.fork, list(core.blocks())) == (8, 1, blocks(8))
+        assert signed_length(core) == 8
+        assert await core.verify() == 8
+        await core.close()
+    shutil.rmtree(tmp_path / "derived")
+    core = await Hypercore.open(tmp_path, key_pair=PAIRS[0])
+    assert await core.append(blocks(2, 8), urgent=True, whole=True) == 10
+    assert await core.verify() == 10
+    await core.clear(0, 10)
+    await core.close()
+    core = await Hypercore.open(tmp_path)
+    assert (core.length, core.has(9)) == (10, False)
+    await core.close()

@@ -35,6 +35,7 @@ class Life:
     blocks: list[bytes] = field(default_factory=list)
     fork: int = 0
     flight: list[bytes] = field(default_factory=list)
+    whole: bool = False  # what is in flight is to be there completely or not at all
     truncating_to: int | None = None
     shown: list[Signed] = field(default_factory=list)
 
@@ -59,9 +60,12 @@ async def judge(state: State) -> tuple[list[bytes], int]:
     blocks, fork = list(core.blocks()), core.fork
     if life.truncating_to is not None and fork == life.fork + 1:
         assert blocks == life.blocks[: life.truncating_to]
+    elif life.whole and fork == life.fork + 1:
+        assert blocks == life.blocks  # the beginning of an append was found and cut off
     else:
         assert fork == life.fork
         assert blocks[: len(life.blocks)] == life.blocks
+        assert not life.whole or len(blocks) in (len(life.blocks), len(life.blocks) + len(life.flight))
         assert blocks[len(life.blocks) :] == life.flight[: len(blocks) - len(life.blocks)]
     for signed in life.shown:
         if signed.fork == fork:
@@ -85,7 +89,7 @@ async def live(start: State, rng: Random) -> list[State]:
     def boundary() -> None:  # on the committing thread; the loop does nothing but wait for it
         if rng.random() < 0.3:
             shown = [*life.shown, *([core.signed] if core.signed is not None else [])]  # a peer may ask at any moment
-            seen = Life(list(life.blocks), life.fork, list(life.flight), life.truncating_to, shown)
+            seen = Life(list(life.blocks), life.fork, list(life.flight), life.whole, life.truncating_to, shown)
             states.append(State(log.after(rng.choice(list(Cut)), rng), found.after(Cut.KILLED, rng), seen))
 
     core = await open_core(log, derived)
@@ -101,9 +105,11 @@ async def live(start: State, rng: Random) -> list[State]:
             life.truncating_to, life.fork = None, life.fork + 1
         else:
             life.flight = [rng.randbytes(rng.randint(0, 300)) for _ in range(rng.randint(1, 20))]
-            assert await core.append(life.flight, urgent=True) == len(life.blocks) + len(life.flight)
+            life.whole = rng.random() < 0.5
+            length = await core.append(life.flight, urgent=True, whole=life.whole)
+            assert length == len(life.blocks) + len(life.flight)
             life.blocks += life.flight
-            life.flight = []
+            life.flight, life.whole = [], False
         log.hook = None
         assert core.signed is not None
         life.shown.append(core.signed)
