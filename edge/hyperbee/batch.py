@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
-from edge.errors import LocalError, RemoteError, StorageError, StorageFault
-from edge.hyperbee.codec import OFFSET_BITS, Block, Header, Metadata, encode_block
+from edge.errors import LocalError, StorageError, StorageFault
+from edge.hyperbee.codec import KEYS_MAX, OFFSET_BITS, Block, Header, Metadata, encode_block
 from edge.hyperbee.cursor import Cursor
 from edge.hyperbee.entries import Cas, Entry, Form
-from edge.hyperbee.node import Branch, Child, Node, Pointer, compact, grow, rebalance, take_key
-from edge.hyperbee.reader import Log, Missing, Reader, root_pointer
+from edge.hyperbee.node import Branch, Child, Node, Pointer, compact, grow, place, place_path, rebalance, take_key
+from edge.hyperbee.reader import Log, Missing, Reader, root_pointer, too_deep
 from edge.limits import TREE_DEPTH_MAX
 
 T = TypeVar("T")
@@ -36,7 +36,8 @@ class Writes:
         self._reader = reader
         self._always_duplicate = always_duplicate
         self._root: Branch | None = None
-        self._pending: list[tuple[bytes, bytes | None, list[Child | None]]] = []
+        self._marked = False  # whether a refused put has left changed nodes behind, anywhere
+        self._pending: list[tuple[bytes, bytes | None, list[Child]]] = []
         self.fork = reader.refresh()
         self.start = reader.log.length  # the first block that we will write
 
@@ -45,26 +46,45 @@ class Writes:
 
     def put(self, key: bytes, value: bytes | None, judge: Callable[[int, Block], bool] | None) -> bool:
         """Write `key`; `judge` decides where it exists. Returns whether there is a new block."""
-        seq = self.start + len(self._pending)
+        pending = self._pending
+        seq = self.start + len(pending)
         root = node = self._own_root() or Branch.fresh([], [], [])
-        stack: list[Branch] = []
+        path = [Child(seq, 0, root)]
+        load = self._reader.child
         while True:
-            if node.children:
-                node.changed = True  # stays so when the put is refused: then a later one writes the node again
             keys = node.keys
             index = bisect_left(keys, key)
+            children = node.children
             if index < len(keys) and keys[index] == key:
                 if not self._may_replace(node.seqs[index], value, judge):
+                    self._marked = True
+                    for child in path:  # a later put writes these nodes again
+                        child.branch.changed = child.branch.changed or bool(child.branch.children)
                     return False
-                node.replace(index, seq, key)
+                node.seqs[index] = seq
+                keys[index] = key
                 break
-            if not node.children:
-                if node.insert(seq, key):
-                    root = grow(stack, node)
+            if not children:
+                keys.insert(index, key)
+                node.seqs.insert(index, seq)
                 break
-            stack.append(node)
-            node = self._child(node, index, len(stack))
-        self._append(root, key, value)
+            below = children[index]
+            if not isinstance(below, Child):
+                if len(path) >= TREE_DEPTH_MAX:
+                    raise too_deep()
+                below = children[index] = node.adopt(index, load)
+            path.append(below)
+            node = below.branch
+        if self._marked or len(keys) > KEYS_MAX:
+            for child in path:
+                child.branch.changed = True
+            if len(keys) > KEYS_MAX:
+                root = grow([child.branch for child in path[:-1]], node)
+            self._append(root, key, value)
+        else:
+            place_path(path, seq)
+            pending.append((key, value, path))
+            self._root = root
         return True
 
     def delete(self, key: bytes, judge: Callable[[int, Block], bool] | None) -> bool:
@@ -124,24 +144,21 @@ class Writes:
 
     def encode(self) -> "Encoded":
         """The blocks to append."""
-        blocks, nodes, keys, replaced = [], [], [], []
-        last = len(self._pending) - 1
-        for index, (key, value, children) in enumerate(self._pending):
-            seq = self.start + index
-            if index < last:
+        blocks, nodes, replaced = [], [], []
+        last = self.start + len(self._pending) - 1
+        for seq, (key, value, children) in enumerate(self._pending, self.start):
+            if seq < last:
                 compact(children, seq)
             levels = []
-            for offset, child in enumerate(children):
-                assert child is not None
+            for pointer, child in enumerate(children, seq << OFFSET_BITS):
                 branch = child.branch
-                level = branch.level()
-                levels.append(level)
-                nodes.append((seq << OFFSET_BITS | offset, Node(level.seqs, branch.keys, level.children)))
+                pointers = branch.pointers() if branch.children else []
+                levels.append((branch.seqs, pointers))
+                nodes.append((pointer, Node.written(branch.seqs, branch.keys, pointers)))
                 if branch.origin is not None:
                     replaced.append(branch.origin)
             blocks.append(encode_block(key, value, levels))
-            keys.append((seq, key))
-        return Encoded(blocks, nodes, keys, replaced)
+        return Encoded(blocks, nodes, replaced)
 
     # --- within ------------------------------------------------------------------------------------------------------
 
@@ -157,7 +174,7 @@ class Writes:
 
     def _child(self, node: Branch, index: int, depth: int) -> Branch:
         if depth >= TREE_DEPTH_MAX:
-            raise RemoteError("a tree deeper than any that is sound", reason="tree")
+            raise too_deep()
         return node.child(index, self._reader.child)
 
     def _may_replace(self, seq: int, value: bytes | None, judge: Callable[[int, Block], bool] | None) -> bool:
@@ -170,9 +187,8 @@ class Writes:
 
     def _append(self, root: Branch, key: bytes, value: bytes | None) -> None:
         seq = self.start + len(self._pending)
-        levels: list[Child | None] = []
-        root.place(levels, seq)
-        levels[0] = Child(seq, 0, root)
+        levels: list[Child] = []
+        place(Child(seq, 0, root), levels, seq)
         self._pending.append((key, value, levels))
         self._root = root
 
@@ -183,7 +199,6 @@ class Encoded:
 
     blocks: list[bytes]
     nodes: list[tuple[Pointer, Node]]
-    keys: list[tuple[int, bytes]]
     replaced: list[Pointer]
 
 
@@ -228,6 +243,12 @@ class Batch:
         data, content = form.key(key), form.value(value)
         writes = self._writes if self._writes is not None else await self._begin()
         judge = None if cas is None else self._judge(cas, key, value)
+        self._reader.at(writes.fork)
+        try:
+            return writes.put(data, content, judge)
+        except Missing as missing:
+            await self._reader.fetch(missing)
+        self._open()
         return await self._run(writes, lambda: writes.put(data, content, judge))
 
     async def delete(self, key: Any, *, cas: Cas | None = None) -> bool:
@@ -289,7 +310,7 @@ class Batch:
                 encoded = writes.encode()
                 await log.append(encoded.blocks, urgent=True)
                 if self._reader.refresh() == writes.fork:
-                    self._reader.keep(encoded.nodes, encoded.keys, encoded.replaced)
+                    self._reader.keep(encoded.nodes, encoded.replaced)
         finally:
             self._release()
 

@@ -93,8 +93,8 @@ class Level(NamedTuple):
     children: Sequence[int]
 
 
-def encode_block(key: bytes, value: bytes | None, levels: Sequence[Level]) -> bytes:
-    """One put or delete (`value` None) and the levels that it carries."""
+def encode_block(key: bytes, value: bytes | None, levels: Sequence[tuple[Sequence[int], Sequence[int]]]) -> bytes:
+    """One put or delete (`value` None) and the levels that it carries, each as a `Level` has it."""
     index = bytearray()
     for seqs, children in levels:
         body = field(_INDEX, _packed(seqs)) if seqs else b""

@@ -20,19 +20,45 @@ from edge.limits import TREE_DEPTH_MAX
 
 Pointer: TypeAlias = int
 
+_NODE_COST = 350  # the object, its list of keys, its entry in the cache
+_SLOT = 8
+KEY_COST = 40  # of a key, besides its bytes
+_NUMBER_COST = 40  # with its place in a list
+
 
 class Node:
-    """A stored node: keys, the blocks that hold them, pointers to its children. `unread`: bits of keys not read yet."""
+    """A stored node: keys, the blocks that hold them, pointers to its children. `unread`: bits of keys not read yet.
+
+    `cost`: bytes of memory, about. Numbers read from a block are kept in arrays, a quarter of a list's memory; those of
+    a node that was just written stay in the lists that they are in, which is quicker for who writes it again.
+    """
 
     __slots__ = ("children", "cost", "keys", "seqs", "unread")
 
-    def __init__(self, seqs: Sequence[int], keys: list[bytes], children: Sequence[Pointer], *, unread: int = 0) -> None:
-        self.seqs = array("Q", seqs)  # a quarter of a list's memory: the numbers are no objects
+    def __init__(self, seqs: Sequence[int], keys: list[bytes], children: Sequence[Pointer], cost: int) -> None:
+        self.seqs = seqs
         self.keys = keys
-        self.children: Sequence[Pointer] = array("Q", children) if children else ()
-        self.unread = unread
-        # Bytes of memory, about; who reads keys that were unread adds theirs.
-        self.cost = 250 + 50 * len(keys) + sum(map(len, keys)) + (80 + 8 * len(children) if children else 0)
+        self.children = children
+        self.cost = cost
+        self.unread = 0
+
+    @classmethod
+    def stored(cls, level: Level) -> "Node":
+        """As it is in a block: its keys are in others, to be read."""
+        seqs, children = level
+        count = len(seqs)
+        cost = _NODE_COST + 96 + (_SLOT + 8) * count + (80 + 8 * len(children) if children else 0)
+        node = cls(array("Q", seqs), [b""] * count, array("Q", children) if children else (), cost)
+        node.unread = (1 << count) - 1
+        return node
+
+    @classmethod
+    def written(cls, seqs: list[int], keys: list[bytes], children: list[Pointer]) -> "Node":
+        """Of lists that nobody will change any more."""
+        cost = _NODE_COST + 72 + len(b"".join(keys)) + (KEY_COST + _SLOT + _NUMBER_COST) * len(keys)
+        if children:
+            cost += 72 + _NUMBER_COST * len(children)
+        return cls(seqs, keys, children, cost)
 
 
 Load = Callable[[Pointer], Node]
@@ -67,16 +93,21 @@ class Branch:
     @classmethod
     def of(cls, node: Node, origin: Pointer) -> "Branch":
         """A stored node, to be changed."""
-        return cls(list(node.seqs), list(node.keys), list(node.children), origin)
+        children = node.children
+        return cls(list(node.seqs), list(node.keys), list(children) if children else [], origin)
 
     def child(self, index: int, load: Load) -> "Branch":
         """The child at `index`, from now on in our hands too."""
         child = self.children[index]
-        if isinstance(child, Child):
-            return child.branch
-        branch = Branch.of(load(child), child)
-        self.children[index] = Child(child >> OFFSET_BITS, child & OFFSET_MASK, branch)
-        return branch
+        return (child if isinstance(child, Child) else self.adopt(index, load)).branch
+
+    def adopt(self, index: int, load: Load) -> "Child":
+        """Load the child at `index`, of which only the pointer is here."""
+        pointer = self.children[index]
+        assert isinstance(pointer, int)
+        child = Child(pointer >> OFFSET_BITS, pointer & OFFSET_MASK, Branch.of(load(pointer), pointer))
+        self.children[index] = child
+        return child
 
     def insert(self, seq: int, key: bytes, right: "Branch | None" = None) -> bool:
         """Add a new key, with the node that is to the right of it; returns whether the node must be split now."""
@@ -120,25 +151,12 @@ class Branch:
         self.keys += [key, *right.keys]
         self.children += right.children
 
-    def place(self, levels: "list[Child | None]", seq: int) -> int:
-        """Give this node and the changed nodes underneath their places in block `seq`, parents first."""
-        levels.append(None)
-        offset = len(levels) - 1
-        self.changed = False
-        self.pending = True
-        for child in self.children:
-            if type(child) is Child and child.branch.changed:  # many more are passed by than placed
-                child.seq = seq
-                child.offset = child.branch.place(levels, seq)
-                levels[child.offset] = child
-        return offset
-
-    def level(self) -> Level:
-        """What is stored of it."""
-        return Level(
-            self.seqs,
-            [child if isinstance(child, int) else child.seq << OFFSET_BITS | child.offset for child in self.children],
-        )
+    def pointers(self) -> list[Pointer]:
+        """Where its children are stored."""
+        return [
+            child if child.__class__ is int else child.seq << OFFSET_BITS | child.offset  # type: ignore[union-attr]
+            for child in self.children
+        ]
 
 
 class Child:
@@ -152,13 +170,36 @@ class Child:
         self.branch = branch
 
 
-def compact(levels: "list[Child | None]", seq: int) -> None:
+def place(child: Child, levels: list[Child], seq: int) -> None:
+    """Give this node and the changed nodes underneath their places in block `seq`, parents first."""
+    child.seq = seq
+    child.offset = len(levels)
+    levels.append(child)
+    branch = child.branch
+    branch.changed = False
+    branch.pending = True
+    for below in branch.children:
+        if isinstance(below, Child) and below.branch.changed:
+            place(below, levels, seq)
+
+
+def place_path(path: list[Child], seq: int) -> None:
+    """What `place` does where only the nodes of `path`, each the child of the one before, have changed."""
+    for offset, child in enumerate(path):
+        child.seq = seq
+        child.offset = offset
+        branch = child.branch
+        branch.changed = False
+        branch.pending = True
+
+
+def compact(levels: list[Child], seq: int) -> None:
     """Of a block that is not the last of its batch, keep only the levels that no later block has written again."""
-    levels[0] = None  # every later block has a root of its own
+    levels[0].seq = 0  # every later block has a root of its own
     index = 0
     while index < len(levels):
         child = levels[index]
-        if child is not None and child.seq == seq:
+        if child.seq == seq:
             child.offset = index
             index += 1
             continue

@@ -9,14 +9,14 @@ keys and children are in its own block or earlier ones, so what was read once st
 
 import asyncio
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from operator import attrgetter, lt
 from typing import Final, Generic, Protocol, TypeVar
 
 from edge.errors import BlockMissing, PomonaError, RemoteError
 from edge.hyperbee.codec import OFFSET_BITS, OFFSET_MASK, Block, decode_block, decode_level
-from edge.hyperbee.node import Node, Pointer
+from edge.hyperbee.node import KEY_COST, Node, Pointer
 from edge.limits import TREE_DEPTH_MAX
 
 T = TypeVar("T")
@@ -86,20 +86,26 @@ class Cache(Generic[T]):
     def __init__(self, bytes_max: int, cost: Callable[[T], int]) -> None:
         self._bytes_max = bytes_max
         self._cost = cost
-        self._items: OrderedDict[int, T] = OrderedDict()
+        self._items: dict[int, T] = {}
         self._bytes = 0
         self.get: Final = self._items.get
 
     def put(self, key: int, value: T) -> None:
         """Keep `value` for a while."""
-        items, cost = self._items, self._cost
-        size = self._bytes + cost(value)
+        items = self._items
         if key in items:
-            size -= cost(items.pop(key))
+            self.drop(key)
         items[key] = value
-        while size > self._bytes_max:
-            size -= cost(items.popitem(last=False)[1])
-        self._bytes = size
+        self._bytes += self._cost(value)
+        if self._bytes > self._bytes_max:
+            self._shrink()
+
+    def put_all(self, values: "list[tuple[int, T]]") -> None:
+        """Keep them all, whose keys are new, for a while."""
+        self._items.update(values)
+        self._bytes += sum([self._cost(value) for _, value in values])
+        if self._bytes > self._bytes_max:
+            self._shrink()
 
     def drop(self, key: int) -> None:
         """Let go of what is under `key`, if there is anything."""
@@ -116,6 +122,13 @@ class Cache(Generic[T]):
         """Keep nothing."""
         self._items.clear()
         self._bytes = 0
+
+    def _shrink(self) -> None:
+        """Let the oldest go, many at once: a dictionary passes by all that it has lost to find the oldest it has."""
+        items = self._items
+        while self._bytes > self._bytes_max:
+            for key in list(islice(items, 1 + (len(items) >> 4))):
+                self.drop(key)
 
 
 def root_pointer(version: int) -> Pointer | None:
@@ -201,27 +214,22 @@ class Reader:
             index = self._search(pointer, node, key) if node.unread else bisect_left(keys, key)
             if index < len(keys) and keys[index] == key:
                 seq = node.seqs[index]
-                return seq, self.block(seq)
+                return seq, self._blocks.get(seq) or self.block(seq)
             if not node.children:
                 return None
             pointer = node.children[index]
-        raise RemoteError("a tree deeper than any that is sound", reason="tree")
+        raise too_deep()
 
     def root(self, version: int) -> Node | None:
         """The root of the tree at `version`; None: it is empty."""
         pointer = root_pointer(version)
         return None if pointer is None else self.node(pointer)
 
-    def keep(
-        self, nodes: Iterable[tuple[Pointer, Node]], keys: Iterable[tuple[int, bytes]], replaced: Iterable[Pointer]
-    ) -> None:
-        """Nodes and keys that were just written need not be decoded; those that they replace are seldom read again."""
+    def keep(self, nodes: list[tuple[Pointer, Node]], replaced: Iterable[Pointer]) -> None:
+        """Nodes that were just written need not be decoded; those that they replace are seldom read again."""
         for pointer in replaced:
             self._nodes.drop(pointer)
-        for pointer, node in nodes:
-            self._nodes.put(pointer, node)
-        for seq, key in keys:
-            self._keys.put(seq, key)
+        self._nodes.put_all(nodes)
 
     async def fetch(self, missing: Missing) -> None:
         """Get blocks from wherever the log gets them, all at once."""
@@ -244,7 +252,7 @@ class Reader:
         level = decode_level(self.block(seq).levels, offset, seq)
         if not level.seqs and level.children:
             raise _empty(pointer)
-        node = Node(level.seqs, [b""] * len(level.seqs), level.children, unread=(1 << len(level.seqs)) - 1)
+        node = Node.stored(level)
         self._nodes.put(pointer, node)
         return node
 
@@ -259,7 +267,7 @@ class Reader:
                 except Missing:
                     missing.append(seq)
                 else:
-                    extra += len(key)
+                    extra += KEY_COST + len(key)
                     unread ^= 1 << index
         self._got_keys(pointer, node, unread, extra)
         if missing:
@@ -267,7 +275,7 @@ class Reader:
 
     def _read_key(self, pointer: Pointer, node: Node, index: int) -> bytes:
         key = node.keys[index] = self.key(node.seqs[index])
-        self._got_keys(pointer, node, node.unread & ~(1 << index), len(key))
+        self._got_keys(pointer, node, node.unread & ~(1 << index), KEY_COST + len(key))
         return key
 
     def _got_keys(self, pointer: Pointer, node: Node, unread: int, extra: int) -> None:
@@ -298,6 +306,11 @@ class Reader:
             else:
                 high = middle
         return low
+
+
+def too_deep() -> RemoteError:
+    """For a walk that has come to TREE_DEPTH_MAX."""
+    return RemoteError("a tree deeper than any that is sound", reason="tree")
 
 
 def _empty(pointer: Pointer) -> RemoteError:
