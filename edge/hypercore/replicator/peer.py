@@ -201,11 +201,9 @@ class Peer:
 
 def hear_bitfield(peer: Peer, payload: bytes, _now: float) -> None:
     """`peer` says which blocks of a stretch it holds."""
-    for start, end, held in spans(decode_bitfield(payload)):
-        if held:
-            peer.has.add(start, end)
-        else:
-            peer.has.remove(start, end)
+    bitfield = decode_bitfield(payload)
+    held = ((start, end) for start, end, held in spans(bitfield) if held)
+    peer.has.replace(bitfield.start, bitfield.start + 8 * len(bitfield.words), held)
 
 
 def hear_range(peer: Peer, payload: bytes, _now: float) -> None:

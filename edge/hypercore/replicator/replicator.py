@@ -300,6 +300,8 @@ class Replicator:
             if conflict is not None:
                 self._spawn(self.core.conflict(conflict))
             return
+        if data.id >= peer.next_id:
+            raise RemoteError(f"an answer to request {data.id}, which was never made", reason="unasked")
         request = peer.inflight.pop(data.id, None)
         if request is None:  # cancelled, or of a fork that we left
             if data.block is not None and self._metrics is not None:

@@ -69,6 +69,33 @@ class Stretches:
             born.append(end)
         edges[low:high] = born
 
+    def replace(self, start: int, end: int, spans: Iterable[Span]) -> None:
+        """Make `spans`, ascending and within `start` to `end`, all that is in there: one slice, however many they are.
+
+        Where they would be too many, the last ones are left out, and not even looked at.
+        """
+        if start >= end:
+            return
+        edges = self.edges
+        low, high = bisect_left(edges, start), bisect_right(edges, end)
+        kept = len(edges) - (high - low) + 2  # and the two edges that cutting a stretch may need
+        if self.edges_max is not None and kept > self.edges_max and low == high and low & 1:
+            self.remove(start, end)
+            return
+        born: list[int] = []
+        for first, stop in spans:
+            if born and born[-1] == first:
+                born[-1] = stop
+            elif self.edges_max is not None and kept + len(born) + 2 > self.edges_max:
+                break
+            else:
+                born += first, stop
+        if low & 1:  # a stretch reaches in from before: it ends at `start`, or goes on
+            born[:1] = [] if born[:1] == [start] else [start, *born[:1]]
+        if high & 1:
+            born[-1:] = [] if born[-1:] == [end] else [*born[-1:], end]
+        edges[low:high] = born
+
     def covers(self, start: int, end: int) -> bool:
         """Whether all of `start` to `end` is in."""
         at = bisect_right(self.edges, start)

@@ -367,7 +367,7 @@ class Attackers:
         try:
             async with asyncio.TaskGroup() as group:
                 for attack, rate in RATES.items():
-                    if not self._only or attack.__name__ in self._only.split(","):  # type: ignore[attr-defined]
+                    if not self._only or attack.__name__ in self._only.split(","):
                         group.create_task(self._at_rate(attack, rate * self._scale))
         finally:
             for task in list(self._tasks):
@@ -386,7 +386,7 @@ class Attackers:
             await asyncio.sleep(at - loop.time())
 
     async def _one(self, attack: Attack) -> None:
-        name = attack.__name__  # type: ignore[attr-defined]
+        name = attack.__name__
         self.done[name] += 1
         try:
             await attack(self._address(), self._target)

@@ -63,3 +63,30 @@ def test_a_bounded_set_never_holds_what_was_not_put_in(
         assert len(stretches.edges) <= 2 * spans_max
         assert members(stretches) <= model
         assert stretches.edges == sorted(set(stretches.edges))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=8),
+    st.integers(0, 60),
+    st.integers(0, 30),
+    st.sets(st.integers(0, 29)),
+    st.integers(1, 12),
+)
+def test_what_lies_in_a_range_is_replaced_at_once(
+    before: list[tuple[int, int]], start: int, size: int, held: set[int], spans_max: int
+) -> None:
+    end = start + size
+    stretches = Stretches((low, low + count) for low, count in before)
+    model = {index for index in range(100) if index in stretches}
+    indexes = sorted(start + each for each in held if each < size)
+    stretches.replace(start, end, [(index, index + 1) for index in indexes])
+    assert {index for index in range(100) if index in stretches} == model - set(range(start, end)) | set(indexes)
+    assert stretches.edges == sorted(set(stretches.edges))
+    assert not len(stretches.edges) & 1
+
+    bounded = Stretches(((low, low + count) for low, count in before), edges_max=2 * spans_max)
+    was = {index for index in range(100) if index in bounded}
+    bounded.replace(start, end, [(index, index + 1) for index in indexes])
+    assert len(bounded.edges) <= 2 * spans_max
+    assert bounded.edges == sorted(set(bounded.edges))
+    assert {index for index in range(100) if index in bounded} <= was - set(range(start, end)) | set(indexes)
