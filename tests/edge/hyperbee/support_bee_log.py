@@ -41,7 +41,7 @@ class MemoryLog:
         self.fetched.append(index)
         return self.blocks[index]
 
-    async def append(self, blocks: Iterable[bytes], /, *, urgent: bool = False) -> int:
+    async def append(self, blocks: Iterable[bytes], /, *, urgent: bool = False, whole: bool = False) -> int:
         await asyncio.sleep(0)
         start = len(self.blocks)
         self.blocks += blocks

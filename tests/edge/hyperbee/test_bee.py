@@ -147,10 +147,10 @@ async def test_an_append_that_fails_frees_the_lock() -> None:
     class Full(MemoryLog):
         full = True
 
-        async def append(self, blocks: Any, /, *, urgent: bool = False) -> int:
+        async def append(self, blocks: Any, /, *, urgent: bool = False, whole: bool = False) -> int:
             if self.full and self.blocks:
                 raise StorageError("no space", fault=StorageFault.FULL)
-            return await super().append(blocks, urgent=urgent)
+            return await super().append(blocks, urgent=urgent, whole=whole)
 
     log = Full()
     bee = Hyperbee(log)

@@ -68,7 +68,7 @@ class MemoryLog:
         self.blocks[index] = self.origin.blocks[index]
         return self.blocks[index]
 
-    async def append(self, blocks: Iterable[bytes], /, *, urgent: bool = False) -> int:
+    async def append(self, blocks: Iterable[bytes], /, *, urgent: bool = False, whole: bool = False) -> int:
         del urgent
         added = list(blocks)
         if sum(map(len, added)) > GROUP_BYTES_MAX or any(len(block) > BLOCK_BYTES_MAX for block in added):
