@@ -72,7 +72,7 @@ bench-full: $(VENV)/.dev  ## the same, and the learning benchmarks (Pendulum, si
 
 soak: $(VENV)/.dev  ## the millions: crash states, policy outputs, kills (tens of minutes)
 	@$(BIN)/pytest -n $(WORKERS) -m 'soak and not interop' --timeout 3600
-	@for script in tests/sim/soak_guard.py tests/sim/soak_fuzz.py tests/sim/storage/soak_crash.py tests/system/soak_kills.py; do \
+	@for script in tests/sim/soak_guard.py tests/sim/soak_attackers.py tests/sim/soak_fuzz.py tests/sim/storage/soak_crash.py tests/system/soak_kills.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 train: $(VENV)/.dev  ## train the policy that the box ships with and compare it with the one in the repository

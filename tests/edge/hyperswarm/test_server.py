@@ -16,7 +16,7 @@ from edge.hyperswarm.metrics import SwarmMetrics
 from edge.hyperswarm.protomux import Channel, Message
 from edge.hyperswarm.server import Admission, Server, serve
 from edge.hyperswarm.watcher import Timeouts
-from edge.limits import FAULTS_MAX, STRIKES_MAX
+from edge.limits import FAULTS_MAX, STRIKE_FORGED, STRIKES_MAX
 
 KEYS = [KeyPair.from_seed(bytes([number]) * 32) for number in range(5)]
 
@@ -377,3 +377,123 @@ async def test_a_listener_that_never_answers_has_a_deadline() -> None:
         with pytest.raises(RemoteError) as caught:
             await connect("127.0.0.1", listener.getsockname()[1], key_pair=KEYS[1], timeouts=Timeouts(handshake_s=0.05))
         assert caught.value.reason == "handshake_timeout"
+
+
+async def _silent(host: Host) -> asyncio.StreamWriter:
+    _, writer = await asyncio.open_connection("127.0.0.1", host.server.port)
+    return writer
+
+
+async def test_the_oldest_half_open_connection_makes_room() -> None:
+    host = Host()
+    async with running(host, policy=Admission(half_open_max=3)):
+        silent = [await _silent(host) for _ in range(5)]
+        await until(lambda: host.count("handshakes_failed_total", reason="crowded") == 2)
+        await host.join(1)
+        await until(lambda: len(host.peers) == 1)
+        assert len(host.server.bans) == 0
+        for writer in silent:
+            writer.close()
+
+
+async def test_a_connection_without_a_channel_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.hyperswarm.server.STRANGER_S", 0.0)
+    host = Host()
+    async with running(host, policy=Admission(connections_max=2)):
+        proved = await host.join(1)
+        channel = proved.open("p", None, b"", Recorder())
+        await until(lambda: channel.opened)
+        idle = await host.join(2)
+        await host.join(3)
+        await until(lambda: idle.closed)
+        assert not proved.closed
+        assert host.count("drops_total", reason="crowded") == 1
+
+
+async def test_strangers_wait_for_their_turn_and_those_served_before_do_not() -> None:
+    host = Host()
+    async with running(host):
+        regular = await host.join(1)
+        channel = regular.open("p", None, b"", Recorder())
+        await until(lambda: channel.opened and host.peers[0].proved)
+        host.server._budget.spend(1000.0, now=asyncio.get_running_loop().time())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await host.join(2)
+        assert not regular.closed
+        regular.close()
+        await until(lambda: host.peers[0].closed)
+        again = await host.join(3)
+        assert not again.closed
+
+
+async def test_too_many_who_wait_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.hyperswarm.server.WAITING_MAX", 2)
+    host = Host()
+    async with running(host):
+        host.server._budget.spend(1000.0, now=asyncio.get_running_loop().time())
+        writers = [await _silent(host) for _ in range(4)]
+        for writer in writers:
+            writer.write(b"\x20\0\0" + bytes(32))
+        await until(lambda: host.count("handshakes_failed_total", reason="overload") == 2)
+        assert len(host.server.bans) == 0
+        for writer in writers:
+            writer.close()
+        await until(lambda: not host.server.connections)
+
+
+async def test_a_forged_handshake_of_a_channel_costs_many_strikes() -> None:
+    class Sceptic(Recorder):
+        def opened(self, channel: Channel) -> None:
+            super().opened(channel)
+            raise SignatureError("not believed", reason="capability")
+
+    host = Host(Sceptic)
+    async with running(host):
+        connection = await host.join()
+        tries = 0
+        while not connection.closed and tries < STRIKES_MAX:
+            handler = Recorder()
+            connection.open("p", None, b"", handler)
+            tries += 1
+            await until(lambda handler=handler: "closed" in handler.heard)  # type: ignore[misc]
+        assert tries == STRIKES_MAX // STRIKE_FORGED
+        assert host.count("bans_total", reason="strikes") == 2
+
+
+async def test_asking_for_channels_in_vain_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.hyperswarm.protomux.CHANNELS_MAX", 50)
+    host = Host()
+    async with running(host):
+        connection = await host.join()
+        await until(lambda: bool(host.peers))
+        host.peers[0].on_open_request = refuse_all
+        for number in range(60):
+            handler = Recorder()
+            with contextlib.suppress(RemoteError):
+                connection.open("p", uint(number), b"", handler)
+            await until(lambda handler=handler: connection.closed or "closed" in handler.heard)  # type: ignore[misc]
+        await connection.wait_closed()
+        assert host.count("drops_total", reason="scan") == 1
+
+
+async def test_the_slowest_reader_goes_when_all_of_them_hold_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.hyperswarm.server.WRITE_TOTAL_BYTES_MAX", 1_500_000)
+    host = Host()
+    async with running(host):
+        for number in (1, 2):
+            client = await host.join(number)
+            channel = client.open("p", None, b"", Recorder())
+            await until(lambda channel=channel: channel.opened)  # type: ignore[misc]
+            client.pause_reading()
+        for peer, handler in zip(host.peers, host.handlers, strict=True):
+            assert handler.channel is not None
+            while not peer.congested and not peer.closed:
+                handler.channel.send(0, bytes(1_000_000))
+                peer.flush()
+                await asyncio.sleep(0)
+            handler.channel.send(0, bytes(1_000_000))
+            peer.flush()
+        await until(lambda: host.peers[0].closed)
+        assert host.count("drops_total", reason="slow_reader") == 1
+        assert not host.peers[1].closed
