@@ -153,8 +153,9 @@ class Writes:
             for pointer, child in enumerate(children, seq << OFFSET_BITS):
                 branch = child.branch
                 pointers = branch.pointers() if branch.children else []
-                levels.append((branch.seqs, pointers))
-                nodes.append((pointer, Node.written(branch.seqs, branch.keys, pointers)))
+                packed = branch.packed()
+                levels.append((packed, pointers))
+                nodes.append((pointer, Node.written(branch.seqs, branch.keys, pointers, packed)))
                 if branch.origin is not None:
                     replaced.append(branch.origin)
             blocks.append(encode_block(key, value, levels))
@@ -308,7 +309,7 @@ class Batch:
                 if (log.length, log.fork) != (writes.start, writes.fork):
                     raise LocalError("somebody else wrote to the log of a tree while a batch was open")
                 encoded = writes.encode()
-                await log.append(encoded.blocks, urgent=True)
+                await log.append(encoded.blocks, urgent=True, whole=True)
                 if self._reader.refresh() == writes.fork:
                     self._reader.keep(encoded.nodes, encoded.replaced)
         finally:

@@ -31,6 +31,7 @@ _FIXED: Final = {1: 8, 5: 4}  # wire types of fields to skip
 Span: TypeAlias = tuple[int, int]
 
 _INDEX, _KEY, _VALUE = 0x0A, 0x12, 0x1A  # field number << 3 | _BYTES
+_START: Final = [bytes((_INDEX, size)) for size in range(0x80)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,36 @@ class Level(NamedTuple):
     children: Sequence[int]
 
 
-def encode_block(key: bytes, value: bytes | None, levels: Sequence[tuple[Sequence[int], Sequence[int]]]) -> bytes:
-    """One put or delete (`value` None) and the levels that it carries, each as a `Level` has it."""
-    index = bytearray()
+def encode_block(key: bytes, value: bytes | None, levels: Iterable[tuple[Sequence[int], Sequence[int]]]) -> bytes:
+    """One put or delete (`value` None) and the levels that it carries, each as a `Level` has it.
+
+    Where a level's first part is bytes, `pack` has made them.
+    """
+    index = b""
     for seqs, children in levels:
-        body = field(_INDEX, _packed(seqs)) if seqs else b""
+        body = b""
+        if seqs:
+            packed = seqs if seqs.__class__ is bytes else pack(seqs)
+            body = _START[len(packed)] + packed if len(packed) < 0x80 else field(_INDEX, packed)
         if children:
             body += field(_KEY, _packed_children(children))
-        index += field(_INDEX, body)
+        index += _START[len(body)] + body if len(body) < 0x80 else field(_INDEX, body)
     data = field(_INDEX, index) + field(_KEY, key)
     return data if value is None else data + field(_VALUE, value)
+
+
+def pack(numbers: Sequence[int]) -> bytes:
+    """Integers back to back, as short as each can be. Raises `ValueError` for one that is negative."""
+    out: list[int] = []
+    for number in numbers:
+        if 0x4000 <= number < 0x20_0000:  # most blocks of most trees
+            out += (number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14)
+        else:
+            while number >= 0x80:
+                out.append(number & 0x7F | 0x80)
+                number >>= 7  # noqa: PLW2901 - a shift register
+            out.append(number)
+    return bytes(out)
 
 
 def decode_block(data: bytes) -> Block:
@@ -148,7 +169,7 @@ def field(tag: int, data: bytes | bytearray) -> bytes:
     size = len(data)
     if size < 0x80:
         return bytes((tag, size)) + data
-    return bytes((tag,)) + _packed((size,)) + data
+    return bytes((tag,)) + pack((size,)) + data
 
 
 # --- within --------------------------------------------------------------------------------------------------------
@@ -257,37 +278,12 @@ def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
     raise RemoteError("an integer is cut off or too large")
 
 
-def _packed(numbers: Iterable[int]) -> bytearray:
-    out = bytearray()
-    add = out.append
-    for number in numbers:
-        if number < 0x80:
-            add(number)  # refuses what is negative
-        elif number < 0x20_0000:  # most blocks of most trees
-            if number < 0x4000:
-                out += bytes((number & 0x7F | 0x80, number >> 7))
-            else:
-                out += bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
-        else:
-            while number >= 0x80:
-                add(number & 0x7F | 0x80)
-                number >>= 7  # noqa: PLW2901 - a shift register
-            add(number)
-    return out
-
-
-def _packed_children(children: Iterable[int]) -> bytearray:
-    out = bytearray()
-    add = out.append
+def _packed_children(children: Iterable[int]) -> bytes:
+    out: list[int] = []
     for pointer in children:
-        seq = pointer >> OFFSET_BITS
-        while seq >= 0x80:
-            add(seq & 0x7F | 0x80)
-            seq >>= 7
-        add(seq)
-        offset = pointer & OFFSET_MASK
-        while offset >= 0x80:
-            add(offset & 0x7F | 0x80)
-            offset >>= 7
-        add(offset)
-    return out
+        seq, offset = pointer >> OFFSET_BITS, pointer & OFFSET_MASK
+        if 0x4000 <= seq < 0x20_0000 and offset < 0x80:
+            out += (seq & 0x7F | 0x80, seq >> 7 & 0x7F | 0x80, seq >> 14, offset)
+        else:
+            out += pack((seq, offset))
+    return bytes(out)

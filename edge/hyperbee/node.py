@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from edge.errors import LocalError, RemoteError
-from edge.hyperbee.codec import KEYS_MAX, KEYS_MIN, OFFSET_BITS, OFFSET_MASK, Level
+from edge.hyperbee.codec import KEYS_MAX, KEYS_MIN, OFFSET_BITS, OFFSET_MASK, Level, pack
 from edge.limits import TREE_DEPTH_MAX
 
 Pointer: TypeAlias = int
@@ -33,7 +33,7 @@ class Node:
     a node that was just written stay in the lists that they are in, which is quicker for who writes it again.
     """
 
-    __slots__ = ("children", "cost", "keys", "seqs", "unread")
+    __slots__ = ("children", "cost", "keys", "packed", "seqs", "unread")
 
     def __init__(self, seqs: Sequence[int], keys: list[bytes], children: Sequence[Pointer], cost: int) -> None:
         self.seqs = seqs
@@ -41,6 +41,7 @@ class Node:
         self.children = children
         self.cost = cost
         self.unread = 0
+        self.packed: bytes | None = None  # `seqs` as a block has them, of nodes that are written often: inner ones
 
     @classmethod
     def stored(cls, level: Level) -> "Node":
@@ -53,12 +54,14 @@ class Node:
         return node
 
     @classmethod
-    def written(cls, seqs: list[int], keys: list[bytes], children: list[Pointer]) -> "Node":
+    def written(cls, seqs: list[int], keys: list[bytes], children: list[Pointer], packed: bytes) -> "Node":
         """Of lists that nobody will change any more."""
         cost = _NODE_COST + 72 + len(b"".join(keys)) + (KEY_COST + _SLOT + _NUMBER_COST) * len(keys)
-        if children:
-            cost += 72 + _NUMBER_COST * len(children)
-        return cls(seqs, keys, children, cost)
+        if not children:
+            return cls(seqs, keys, (), cost)
+        node = cls(seqs, keys, children, cost + 72 + _NUMBER_COST * len(children) + 33 + len(packed))
+        node.packed = packed
+        return node
 
 
 Load = Callable[[Pointer], Node]
@@ -68,18 +71,24 @@ Load = Callable[[Pointer], Node]
 class Branch:
     """A node in a batch's hands. `changed`: to be written with the next block. `pending`: this batch has placed it.
 
-    `origin`: where it was stored before.
+    `origin`: where it was stored before; `before`: what was stored there.
     """
 
-    __slots__ = ("changed", "children", "keys", "origin", "pending", "seqs")
+    __slots__ = ("before", "changed", "children", "keys", "origin", "pending", "seqs")
 
     def __init__(
-        self, seqs: list[int], keys: list[bytes], children: "list[Pointer | Child]", origin: Pointer | None = None
+        self,
+        seqs: list[int],
+        keys: list[bytes],
+        children: "list[Pointer | Child]",
+        origin: Pointer | None = None,
+        before: Node | None = None,
     ) -> None:
         self.seqs = seqs
         self.keys = keys
         self.children = children
         self.origin = origin
+        self.before = before
         self.changed = False
         self.pending = False
 
@@ -94,7 +103,7 @@ class Branch:
     def of(cls, node: Node, origin: Pointer) -> "Branch":
         """A stored node, to be changed."""
         children = node.children
-        return cls(list(node.seqs), list(node.keys), list(children) if children else [], origin)
+        return cls(list(node.seqs), list(node.keys), list(children) if children else [], origin, node)
 
     def child(self, index: int, load: Load) -> "Branch":
         """The child at `index`, from now on in our hands too."""
@@ -150,6 +159,13 @@ class Branch:
         self.seqs += [seq, *right.seqs]
         self.keys += [key, *right.keys]
         self.children += right.children
+
+    def packed(self) -> bytes:
+        """Its `seqs` as a block has them."""
+        before = self.before
+        if before is not None and before.packed is not None and before.seqs == self.seqs:
+            return before.packed
+        return pack(self.seqs)
 
     def pointers(self) -> list[Pointer]:
         """Where its children are stored."""

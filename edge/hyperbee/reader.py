@@ -53,7 +53,7 @@ class Log(Protocol):
         """A block, from peers if it must be."""
         ...
 
-    async def append(self, blocks: Iterable[bytes], /, *, urgent: bool = False) -> int:
+    async def append(self, blocks: Iterable[bytes], /, *, urgent: bool = False, whole: bool = False) -> int:
         """All of them or none; the length behind them once they are durable."""
         ...
 
@@ -109,9 +109,15 @@ class Cache(Generic[T]):
 
     def drop(self, key: int) -> None:
         """Let go of what is under `key`, if there is anything."""
-        value = self._items.pop(key, None)
-        if value is not None:
-            self._bytes -= self._cost(value)
+        self.drop_all((key,))
+
+    def drop_all(self, keys: Iterable[int]) -> None:
+        """The same for several."""
+        pop, cost = self._items.pop, self._cost
+        for key in keys:
+            value = pop(key, None)
+            if value is not None:
+                self._bytes -= cost(value)
 
     def grew(self, key: int, value: T, extra: int) -> None:
         """Count `extra` bytes more for `value`, if it is still what is under `key`."""
@@ -127,8 +133,7 @@ class Cache(Generic[T]):
         """Let the oldest go, many at once: a dictionary passes by all that it has lost to find the oldest it has."""
         items = self._items
         while self._bytes > self._bytes_max:
-            for key in list(islice(items, 1 + (len(items) >> 4))):
-                self.drop(key)
+            self.drop_all(list(islice(items, 1 + (len(items) >> 4))))
 
 
 def root_pointer(version: int) -> Pointer | None:
@@ -198,7 +203,9 @@ class Reader:
 
     def child(self, pointer: Pointer) -> Node:
         """The same for a node that is not the root, and so has keys."""
-        node = self.node(pointer)
+        node = self._nodes.get(pointer)
+        if node is None or node.unread:
+            node = self.node(pointer)
         if not node.keys:
             raise _empty(pointer)
         return node
@@ -227,8 +234,7 @@ class Reader:
 
     def keep(self, nodes: list[tuple[Pointer, Node]], replaced: Iterable[Pointer]) -> None:
         """Nodes that were just written need not be decoded; those that they replace are seldom read again."""
-        for pointer in replaced:
-            self._nodes.drop(pointer)
+        self._nodes.drop_all(replaced)
         self._nodes.put_all(nodes)
 
     async def fetch(self, missing: Missing) -> None:
