@@ -67,7 +67,7 @@ interop: $(VENV)/.dev $(STOCK)  ## compare with stock Node peers (Node 20; pinne
 bench: $(VENV)/.dev  ## measure against the peers in the same run; writes build/bench.json (15 minutes at most)
 	@$(BIN)/python tests/benchmarks/run.py --out build/bench.json
 
-bench-full: $(VENV)/.dev  ## the same, and the learning benchmarks (Pendulum, simulated and real weeks)
+bench-full: $(VENV)/.dev  ## the same, cores of a million blocks, and the learning benchmarks
 	@$(BIN)/python tests/benchmarks/run.py --full --out build/bench.json
 
 soak: $(VENV)/.dev  ## the millions: crash states, policy outputs, kills (tens of minutes)

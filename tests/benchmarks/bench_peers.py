@@ -52,8 +52,13 @@ class Jobs:
     def stock(self, job: str, **options: object) -> Measured:
         return self._run(self._stock_command(job, options))
 
-    def replicate(self, server: str, client: str, *, count: int, store: Path | None = None) -> Measured:
-        """Fetch a core of `count` blocks; each side is `ours` or `stock`. CPU and peak memory of both."""
+    def replicate(
+        self, server: str, client: str, *, count: int, store: Path | None = None, client_store: Path | None = None
+    ) -> Measured:
+        """Fetch a core of `count` blocks; each side is `ours` or `stock`. CPU and peak memory of both.
+
+        `store`, `client_store`: of ours, folders that are there already and that stay.
+        """
         serving = {"count": count, "size": SIZE} | ({} if store is None else {"store": store})
         command = self._our_command("serve", serving) if server == "ours" else self._stock_command("serve", serving)
         with subprocess.Popen(
@@ -64,6 +69,7 @@ class Jobs:
             try:
                 ready = json.loads(process.stdout.readline())
                 arguments = {"port": ready["port"], "key": ready["key"]}
+                arguments |= {} if client_store is None else {"store": client_store}
                 fetched = self.ours("client", **arguments) if client == "ours" else self.stock("client", **arguments)
                 process.stdin.close()
                 served = json.loads(process.stdout.readline())

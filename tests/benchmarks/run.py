@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
-QUICK = ("bench_storage", "bench_pos", "bench_agent", "bench_box")
-FULL = ("bench_trainer",)
+QUICK = ("bench_storage", "bench_pos", "bench_agent", "bench_box", "bench_peers")
+FULL = ("bench_growth", "bench_trainer")
 
 
 def load(name: str) -> ModuleType:
@@ -31,16 +31,21 @@ def load(name: str) -> ModuleType:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"), help="where the rows go")
-    parser.add_argument("--full", action="store_true", help="also the learning benchmarks (tens of minutes)")
+    parser.add_argument(
+        "--full", action="store_true", help="also cores of a million blocks and the learning benchmarks"
+    )
     parser.add_argument("--only", action="append", help="one benchmark module; may be repeated")
     parser.add_argument("--seconds", type=float, default=60.0, help="time to spend on each module, about (default 60)")
     options = parser.parse_args()
     names = options.only or [*QUICK, *(FULL if options.full else ())]
     rows: list[dict[str, object]] = []
+    notes: list[str] = []
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
         started = time.monotonic()
-        found = load(name).rows(options.seconds)
+        module = load(name)
+        found = module.rows(options.seconds)
+        notes += [module.NOTE] if hasattr(module, "NOTE") else []
         rows.extend(found)
         print(f"{name}: {len(found)} rows in {time.monotonic() - started:.0f} s", file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +58,8 @@ def main() -> int:
         verdict = {True: "met", False: "MISSED", None: ""}[row.get("met")]  # type: ignore[index]
         left = f"{row['name']!s:<52} {row['ours']:>12,.4g} {reference:>12} {ratio:>8}"
         print(f"{left}  {row.get('target') or ''} {verdict}  [{row['unit']}]")
+    for note in notes:
+        print(note)
     print(f"written to {options.out}")
     return 0
 
