@@ -4,9 +4,11 @@
 
 One process serves a core, one clones it again and again, one attacks at the rates of `support_attacks.RATES`. Phases
 without and with attackers alternate in one run, so that what else the machine does meets both. Prints a table, then
-the same as one line of JSON; exits 1 if the CPU per honest block is above `CPU_RATIO_MAX` or the memory grew by more
-than `MEMORY_GROWTH_MAX_MB`, or the honest client got nothing. In the scenario `shared` the attackers have the honest
-client's own address; that is stated, not judged.
+the same as one line of JSON. Exits 1 if the memory grew by more than `MEMORY_GROWTH_MAX_MB`, the honest client got
+nothing, or the CPU per honest block is above `CPU_RATIO_MAX`, from one address and from several.
+
+`many` is a new address for each attacker, so that no ban ever meets one again: its CPU is stated, not judged. In
+`shared` the attackers have the honest client's own address, which they get banned; only its memory is judged.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from support_attack_trial import Result, trial
 
 CPU_RATIO_MAX = 1.25
 MEMORY_GROWTH_MAX_MB = 64.0
-JUDGED = ("several", "many", "one")
+CPU_JUDGED = ("several", "one")
 
 
 def main() -> int:
@@ -52,14 +54,18 @@ def main() -> int:
         results.append(result)
         _show(result, verbose=arguments.verbose)
     print(json.dumps([result.as_json() for result in results]))
-    bad = [result for result in results if result.scenario in JUDGED and not _good(result)]
+    bad = [result for result in results if not _good(result)]
     for result in bad:
         print(f"MISSED: {result.scenario}", file=sys.stderr)
     return 1 if bad else 0
 
 
 def _good(result: Result) -> bool:
-    return result.ratio <= CPU_RATIO_MAX and result.growth_mb <= MEMORY_GROWTH_MAX_MB and result.clones_attacked > 0
+    if result.growth_mb > MEMORY_GROWTH_MAX_MB:
+        return False
+    if result.scenario == "shared":
+        return True
+    return result.clones_attacked > 0 and (result.scenario not in CPU_JUDGED or result.ratio <= CPU_RATIO_MAX)
 
 
 def _show(result: Result, *, verbose: bool) -> None:

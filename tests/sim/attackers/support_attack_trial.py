@@ -1,6 +1,7 @@
 """One trial: three processes, phases without and with attackers in turn, what the server used in each."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -49,7 +50,9 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """CPU per honest block with attackers, over that without."""
+        """CPU per honest block with attackers, over that without; infinite where the client got none."""
+        if not self.attacked.blocks or not self.calm.blocks:
+            return float("inf")
         return self.attacked.us_per_block / self.calm.us_per_block
 
     @property
@@ -59,7 +62,7 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a file."""
-        return {**asdict(self), "ratio": self.ratio}
+        return {**asdict(self), "ratio": self.ratio if math.isfinite(self.ratio) else None}
 
 
 class Process:
