@@ -90,7 +90,10 @@ def check_name(name: str) -> str:
 
 def parse(text: str) -> Catalog:
     """The catalog in `text`; `ValueError` and its kin where it is damaged."""
-    document = json.loads(text)
+    try:
+        document = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested without end") from error
     version = document.pop("version")
     if version == 1:
         return Catalog(tuple(_named(name, entry) for name, entry in _take(document, "feeds").items()))

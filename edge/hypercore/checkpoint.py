@@ -11,7 +11,7 @@ from typing import Final
 
 from edge.crypto.hashing import HASH_BYTES, hash256
 from edge.encoding import cbor
-from edge.errors import RemoteError, StorageError
+from edge.errors import LocalError, RemoteError, StorageError
 from edge.hypercore.conflict import decode_conflict
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Node, Tree
@@ -114,15 +114,19 @@ def _parse(data: bytes) -> tuple[Oplog, Tree, bytes, bytes, bytes]:
             raise RemoteError("checkpoint: another version", reason="version")
     oplog = Oplog()
     oplog.next_sequence, oplog.length, oplog.fork = sequence, length, fork
-    oplog.runs = Runs(_from_little_endian(indexes), _from_little_endian(sequences), _from_little_endian(ends))
-    oplog.signed = Signed(*signed) if signed else None
-    oplog.partials = {(at, signer): signature for at, signer, signature in partials}
-    oplog.foreign_signers = set(signers)
-    oplog.plain = plain
-    oplog.conflict = decode_conflict(conflict) if conflict else None
-    for first, end in discards:
-        oplog.discarded.add(first, end)
-    return oplog, Tree(length, tuple(Node(*root) for root in roots)), store, digest, manifest
+    try:
+        oplog.runs = Runs(_from_little_endian(indexes), _from_little_endian(sequences), _from_little_endian(ends))
+        oplog.signed = Signed(*signed) if signed else None
+        oplog.partials = {(at, signer): signature for at, signer, signature in partials}
+        oplog.foreign_signers = set(signers)
+        oplog.plain = plain
+        oplog.conflict = decode_conflict(conflict) if conflict else None
+        for first, end in discards:
+            oplog.discarded.add(first, end)
+        tree = Tree(length, tuple(Node(*root) for root in roots))
+    except (LocalError, TypeError, ValueError, OverflowError) as error:  # its hash holds, and yet it is none of ours
+        raise RemoteError(f"checkpoint: {error}") from error
+    return oplog, tree, store, digest, manifest
 
 
 def save(disk: Disk, data: bytes) -> None:

@@ -2,11 +2,14 @@
 
 A module `support_fuzz_<name>.py` under tests/edge holds functions `fuzz_<target>(data: bytes)` and may hold
 `CORPUS: dict[str, list[bytes]]`, examples by function name. The contract: any bytes make the function return or raise
-`RemoteError`, and meanwhile at most `PEAK_PER_BYTE` times the input, and `PEAK_BYTES`, are allocated.
+`RemoteError`, and meanwhile at most `PEAK_PER_BYTE` times the input, and `PEAK_BYTES`, are allocated. Where a format
+gives Python objects for single bytes and is bounded otherwise, `BOUNDS: dict[str, tuple[int, int]]` states its own two.
+`COSTLY`, like `CORPUS`, has what needs most memory; it is run, but not mutated, because it needs most time, too.
 
 Input `number` of a target under a seed is always the same, so what is reported can be run again.
 """
 
+import contextlib
 import importlib.util
 import sys
 import time
@@ -41,6 +44,13 @@ class Target:
     name: str  # module and function, without their prefixes
     call: Fuzz
     corpus: tuple[bytes, ...]
+    bounds: tuple[int, int] = (PEAK_PER_BYTE, PEAK_BYTES)
+    costly: tuple[bytes, ...] = ()
+
+    @property
+    def examples(self) -> tuple[bytes, ...]:
+        """The first inputs."""
+        return self.corpus + self.costly
 
 
 def targets() -> list[Target]:
@@ -49,13 +59,21 @@ def targets() -> list[Target]:
     for path in sorted((ROOT / "edge").rglob("support_fuzz_*.py")):
         module = _loaded(path)
         corpus: dict[str, list[bytes]] = getattr(module, "CORPUS", {})
+        bounds: dict[str, tuple[int, int]] = getattr(module, "BOUNDS", {})
         functions = {name: call for name, call in vars(module).items() if name.startswith("fuzz_") and callable(call)}
-        unknown = set(corpus) - set(functions)
+        costly: dict[str, list[bytes]] = getattr(module, "COSTLY", {})
+        unknown = (set(corpus) | set(bounds) | set(costly)) - set(functions)
         if unknown:
-            raise LookupError(f"{path}: a corpus for {sorted(unknown)}, which are no functions there")
+            raise LookupError(f"{path}: something for {sorted(unknown)}, which are no functions there")
         prefix = path.stem.removeprefix("support_fuzz_")
         found += [
-            Target(f"{prefix}.{name.removeprefix('fuzz_')}", call, tuple(corpus.get(name, ())))
+            Target(
+                f"{prefix}.{name.removeprefix('fuzz_')}",
+                call,
+                tuple(corpus.get(name, ())),
+                bounds.get(name, (PEAK_PER_BYTE, PEAK_BYTES)),
+                tuple(costly.get(name, ())),
+            )
             for name, call in functions.items()
         ]
     return sorted(found, key=lambda target: target.name)
@@ -79,8 +97,8 @@ def _loaded(path: Path) -> ModuleType:
 
 def make_input(target: Target, seed: int, number: int) -> bytes:
     """The corpus first, as it is; then noise, structures and mutations of the corpus."""
-    if number < len(target.corpus):
-        return target.corpus[number]
+    if number < len(target.examples):
+        return target.examples[number]
     rng = Random(f"{seed} {target.name} {number}")
     pool = target.corpus or (_structure(rng),)
     way = rng.random()
@@ -192,7 +210,8 @@ def judge(target: Target, data: bytes, *, traced: bool) -> None:
         peak = tracemalloc.get_traced_memory()[1] - before if traced else 0
         if traced and not outer:
             tracemalloc.stop()
-    if peak > PEAK_PER_BYTE * len(data) + PEAK_BYTES:
+    per_byte, room = target.bounds
+    if peak > per_byte * len(data) + room:
         raise Broken(f"{target.name} allocated {peak} bytes for an input of {len(data)}")
 
 
@@ -200,11 +219,14 @@ def run(target: Target, seed: int, *, executions: int, seconds: float = float("i
     """Execute inputs from `first` on up to a bound; returns how many. Raises `Broken`, saying what repeats it."""
     until = time.monotonic() + seconds
     done = 0
-    while done < executions and (done <= len(target.corpus) or time.monotonic() < until):
+    if target.corpus:  # what it makes once and keeps is not for an input to answer for
+        with contextlib.suppress(Exception):
+            target.call(target.corpus[0])
+    while done < executions and (done <= len(target.examples) or time.monotonic() < until):
         number = first + done
         data = make_input(target, seed, number)
         try:
-            judge(target, data, traced=number < len(target.corpus) or number % TRACED_EVERY == 0)
+            judge(target, data, traced=number < len(target.examples) or number % TRACED_EVERY == 0)
         except Broken as error:
             how = f"--only {target.name} --seed {seed} --first {number} --executions 1"
             raise Broken(f"{error}\n  again: {how}\n  input: {data[:400].hex()} ({len(data)} bytes)") from error

@@ -104,6 +104,9 @@ def _bent() -> list[bytes]:
     return [b"".join(bytes([len(block)]) + block for block in tree) for tree in trees]
 
 
+COSTLY: Final = {"fuzz_encodings": [b"[" + b",".join([b'{"":{}}'] * 7000) + b"]"]}
+# A few bytes of JSON are an object of Python's; whoever chooses this encoding chooses that.
+BOUNDS: Final[dict[str, tuple[int, int]]] = {"fuzz_encodings": (40, 128 * 1024)}
 CORPUS: Final[dict[str, list[bytes]]] = {
     "fuzz_block": [
         encode_block(b"key", b"value", [Level([1], [])]),

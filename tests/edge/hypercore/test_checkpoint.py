@@ -76,6 +76,21 @@ def test_another_version_is_not_believed() -> None:
         checkpoint.decode(body + hash256(body), HEADER, STORE_ID, read)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(4, 6), (5, "five"), (6, [[1, 2]]), (7, b"seven b"), (10, [1]), (11, [1]), (13, [[]]), (16, [[-1, 5]])],
+)
+def test_nonsense_with_a_hash_that_holds_is_not_believed(place: int, value: object) -> None:
+    _, _, data = made()
+    fields = cbor.decode(data[:-32])
+    assert isinstance(fields, list)
+    fields[place] = value
+    body = cbor.encode(fields)
+    with pytest.raises(RemoteError, match="checkpoint"):
+        checkpoint.decode(body + hash256(body), HEADER, STORE_ID, read)
+    assert checkpoint.block_of(body + hash256(body), 3) is None
+
+
 @given(st.data())
 def test_every_damaged_byte_is_noticed(draw: st.DataObject) -> None:
     _, _, data = made()

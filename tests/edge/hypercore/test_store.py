@@ -125,6 +125,7 @@ async def test_a_lost_primary_key_is_said_and_never_replaced(store: FeedStore, t
         '{"version": 1, "feeds": {"../a": {"key": "' + "00" * 32 + '", "encrypted": false}}}',
         '{"version": 1, "feeds": {"a": {"key": "' + "00" * 32 + '", "encrypted": 1}}}',
         '{"version": 1, "feeds": []}',
+        "[" * 5000,
     ],
 )
 async def test_a_damaged_registry_is_said_and_not_replaced(store: FeedStore, tmp_path: Path, text: str) -> None:

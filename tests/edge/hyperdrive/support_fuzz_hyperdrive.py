@@ -19,6 +19,9 @@ CORPUS: Final[dict[str, list[bytes]]] = {
     "fuzz_drive_path": [FILES + b"/a/b", FILES + b"/a/../b", FILES + b"/\xc3\xa4", b"other\0/a"],
     "fuzz_block_map": [b"\0\0", b"\0\x02\x00\xfd\x00\x10\x01\x05", b"\x01", b"\0\xff" + b"\xff" * 8],
 }
+# A few bytes of JSON are an object of Python's: 40 × an entry, which has DRIVE_ENTRY_BYTES_MAX. It is read three times.
+COSTLY: Final = {"fuzz_drive_entry": [b'{"metadata":[' + b",".join([b'{"":{}}'] * 7000) + b"]}"]}
+BOUNDS: Final[dict[str, tuple[int, int]]] = {"fuzz_drive_entry": (128, 128 * 1024)}
 
 
 def fuzz_drive_entry(data: bytes) -> None:

@@ -328,4 +328,12 @@ CORPUS: Final[dict[str, list[bytes]]] = {
         _frames(_open(1, "later", b"1"), _batch((1, 0, b"m" * 250), *[(1, 0, b"")] * 50), b"\x00\x03\x01"),
     ],
 }
+COSTLY: Final = {"fuzz_protomux": [_frames(*_OPENED, b"\x00\x00\x01" + b"\x01\x01" * 30_000)]}
+BOUNDS: Final[dict[str, tuple[int, int]]] = {
+    "fuzz_open_stream": (
+        8,
+        128 * 1024,
+    ),  # what the peer encrypts, and what must come of it, are beside what is measured
+    "fuzz_protomux": (4, 640 * 1024),  # BATCH_RUN_ITEMS_MAX messages of one byte are handed over together
+}
 ENTRY_POINTS: Final[list[Callable[[bytes], None]]] = [fuzz_noise, fuzz_secret_stream, fuzz_open_stream, fuzz_protomux]
