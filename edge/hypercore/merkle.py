@@ -30,6 +30,8 @@ class Node(NamedTuple):
     hash: bytes
 
 
+_new_tuple: Final = tuple.__new__  # a Node without the detour through its keyword constructor: appends make millions
+
 NodeSource = Callable[[int], Node]
 """Gives the node of an index below the tree's head; raises where it cannot."""
 
@@ -73,14 +75,20 @@ class Tree:
         roots = list(self.roots)
         length = self.length
         born: list[Node] = []
-        for block in blocks:
-            node = leaf(length, block)
+        add, pack = born.append, _TYPED_SIZE.pack
+        for block in blocks:  # `leaf` and `parent`, without the calls
+            size = len(block)
+            digest = blake2b(pack(0, size) + block, digest_size=HASH_BYTES).digest()
+            node = _new_tuple(Node, (2 * length, size, digest))
             length += 1
-            born.append(node)
+            add(node)
             carry = length  # as in binary addition: each trailing zero of the new length merges two roots
             while not carry & 1:
-                node = parent(roots.pop(), node)
-                born.append(node)
+                at, left_size, left_hash = roots.pop()
+                size += left_size
+                digest = blake2b(pack(1, size) + left_hash + digest, digest_size=HASH_BYTES).digest()
+                node = _new_tuple(Node, ((at + node[0]) >> 1, size, digest))
+                add(node)
                 carry >>= 1
             roots.append(node)
         return Tree(length, tuple(roots)), born
