@@ -8,7 +8,7 @@ Invariants: nothing is asked for while the core is behind with its disk, follows
 peer on another fork, save about that fork.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from edge.errors import RemoteError, SignatureError, StorageError
 from edge.hypercore import flat_tree
@@ -45,6 +45,7 @@ from edge.limits import (
 )
 
 _REQUEST = MessageType.REQUEST
+_SEEK_PAGES = 16  # wants for one seek: of a log so long that more would be needed, a block of the first ones is known
 
 
 class Asker:
@@ -78,7 +79,10 @@ class Asker:
         core = self._core
         if peer.fork != core.fork or peer.length <= core.ahead.length or not peer.can_upgrade:
             return False
-        shown = core.shown
+        try:
+            shown = core.shown
+        except StorageError:  # our disk's fault, which may pass
+            return False
         # What it can prove it has said of the length that it acknowledged; who holds everything can prove any.
         return peer.acked == (shown[1] if shown else 0) or peer.has.covers(0, peer.length)
 
@@ -86,6 +90,12 @@ class Asker:
 
     def refill(self, peer: Peer, now: float) -> None:
         """Ask `peer` for what it can give and nobody was asked for."""
+        try:
+            self._refill(peer, now)
+        except StorageError:  # a tree node cannot be read: our disk's fault, which may pass
+            peer.rest(now)
+
+    def _refill(self, peer: Peer, now: float) -> None:
         core = self._core
         if not peer.may_be_asked(now) or core.frozen is not None:
             return
@@ -106,7 +116,7 @@ class Asker:
             if indexes:
                 self._ask_blocks(peer, indexes, now)
                 return
-            self._want(peer)
+            self._want(peer, self.planner.lacking(peer, WANTS_MAX))
         if not inflight and planner.asked and len(self._peers) > 1:
             self._hotswap(peer, now)
 
@@ -158,24 +168,38 @@ class Asker:
             seek.future.set_result(None)
             return
         low, high = flat_tree.left_span(index) // 2, flat_tree.right_span(index) // 2 + 1
-        for start, _ in peer.has.within(low, high):
+        start = next((start for start, _ in peer.has.within(low, high)), None)
+        if start is not None:
             self._seeking[seek] = peer, peer.next_id
             item = BlockRef(2 * start, flat_tree.depth(index))
             self.send(peer, Request(0, peer.fork, hash=item, seek=SeekRef(seek.offset, seek.padding)), now)
             return
+        # It is not known to hold anything there, so it is asked what it holds; the answer leads here again.
+        pages = range(low - low % WANT_BLOCKS, high, WANT_BLOCKS)
+        room = min(_SEEK_PAGES, WANTS_MAX - len(peer.wanted))
+        self._want(peer, [page for page in pages[:room] if page not in peer.wanted])
 
-    def _ask_blocks(self, peer: Peer, indexes: Iterable[int], now: float) -> None:
+    def _ask_blocks(self, peer: Peer, indexes: list[int], now: float) -> None:
         fork, inflight, channel = self._core.fork, peer.inflight, peer.channel
         levels, number = self.planner.levels, peer.next_id
-        for index in indexes:
-            request = Request(number, fork, BlockRef(index, levels(peer, index)))
-            inflight[number] = request
-            channel.send(_REQUEST, request.encode())
-            number += 1
-        if self._metrics is not None:
-            self._metrics.requests_sent.labels(kind="block").inc(number - peer.next_id)
-        peer.next_id = number
-        peer.sent_at.append((number - 1, now))
+        try:
+            for index in indexes:
+                request = Request(number, fork, BlockRef(index, levels(peer, index)))
+                inflight[number] = request
+                channel.send(_REQUEST, request.encode())
+                number += 1
+        except StorageError:
+            peer.break_promises()  # those of the one that was not sent
+            raise
+        finally:
+            sent = number - peer.next_id
+            if sent:
+                peer.next_id = number
+                peer.sent_at.append((number - 1, now))
+            for index in indexes[sent:]:
+                self.planner.give_back(index)
+            if self._metrics is not None:
+                self._metrics.requests_sent.labels(kind="block").inc(sent)
         self.planner.weed(peer)
 
     def send(self, peer: Peer, request: Request, now: float) -> None:
@@ -188,9 +212,9 @@ class Asker:
         if self._metrics is not None:
             self._metrics.requests_sent.labels(kind=kind_of(request)).inc()
 
-    def _want(self, peer: Peer) -> None:
-        """Nothing that is wanted is known to be with `peer`: ask what it holds."""
-        for start in self.planner.lacking(peer, WANTS_MAX):
+    def _want(self, peer: Peer, starts: list[int]) -> None:
+        """Ask what `peer` holds of the stretches that begin there."""
+        for start in starts:
             peer.wanted.add(start)
             peer.send(MessageType.WANT, Want(start, WANT_BLOCKS).encode())
 
@@ -236,14 +260,7 @@ class Asker:
         """The answer to `request`, which is no longer in flight. Raises `RemoteError` for one that does not fit."""
         core, planner = self._core, self.planner
         index = None if request.block is None else request.block[0]
-        fits = (
-            data.fork == request.fork
-            and (data.block is None or data.block[0] == index)
-            and (data.hash is None or (request.hash is not None and data.hash.index == request.hash.index))
-            and (data.seek is None or (request.seek is not None and data.seek.bytes == request.seek.bytes))
-            and (data.upgrade is None or request.upgrade is not None)
-        )
-        if not fits:
+        if not _fits(request, data):
             self._done(peer, request)
             peer.rest(now)
             raise RemoteError(f"an answer that does not fit request {request.id}", reason="mismatch")
@@ -255,6 +272,9 @@ class Asker:
             except RemoteError:
                 peer.rest(now)
                 raise
+            except StorageError:  # our disk's fault, which may pass
+                peer.rest(now)
+                return
             if following is not None:
                 self.send(peer, following, now)
             return
@@ -266,9 +286,10 @@ class Asker:
         except Unanchored as error:
             planner.settling.discard(-1 if index is None else index)
             if data.upgrade is None and index is not None and data.block is not None:
-                self.stash(peer, request, data, error.index)
+                self.stash(peer, request, data, error.index, now)
             else:
                 self._done(peer, request)
+                _in_vain(peer, now)
             return
         except SignatureError as error:
             planner.settling.discard(-1 if index is None else index)
@@ -314,9 +335,7 @@ class Asker:
         if request.hash is not None:
             peer.rest(now)
         self._done(peer, request)
-        peer.refusals += 1
-        if peer.refusals >= REFUSALS_MAX:
-            peer.rest(now)
+        _in_vain(peer, now)
 
     def _done(self, peer: Peer, request: Request) -> None:
         """Nothing more comes of `request`; its block is given back unless it was accepted."""
@@ -331,7 +350,7 @@ class Asker:
 
     # --- answers that came before what they rest on ------------------------------------------------------------------
 
-    def stash(self, peer: Peer, request: Request, data: Data, anchor: int) -> None:
+    def stash(self, peer: Peer, request: Request, data: Data, anchor: int, now: float) -> None:
         """Keep an answer until tree node `anchor` is known, if an older request may still bring it."""
         assert data.block is not None
         size = len(data.block.value)
@@ -339,12 +358,19 @@ class Asker:
         if not older or len(peer.stash) >= STASH_REPLIES_MAX or peer.stash_bytes + size > STASH_BYTES_MAX:
             peer.break_promises()
             self.planner.give_back(data.block[0])
+            _in_vain(peer, now)
             return
         peer.stash[request.id] = request, data, anchor
         peer.stash_bytes += size
 
     def retry(self, peer: Peer, now: float) -> None:
         """Look again at what was stashed."""
+        try:
+            self._retry(peer, now)
+        except StorageError:  # as in `refill`
+            peer.rest(now)
+
+    def _retry(self, peer: Peer, now: float) -> None:
         known, progress = self._core.known, True
         while progress and peer.stash:
             progress = False
@@ -385,9 +411,31 @@ class Asker:
             self._done(peer, request)
         for request, _, _ in stash.values():
             self._done(peer, request)
+        if self._upgrade is not None and self._upgrade[0] is peer:
+            self._upgrade = None
         self._forks.refused(peer)
 
     def overdue(self, peer: Peer, now: float) -> bool:
         """Whether `peer` owes answers and has been silent for too long."""
         sent_at = peer.oldest_sent_at()
         return sent_at is not None and now - max(sent_at, peer.heard_at) > peer.timeout_s
+
+
+def _fits(request: Request, data: Data) -> bool:
+    """Whether all that was asked for is there, and nothing else; a seek may end at the item that it lies under."""
+    block, node, seek, upgrade = data.block, data.hash, data.seek, data.upgrade
+    return (
+        data.fork == request.fork
+        and (None if block is None else block[0]) == (None if request.block is None else request.block[0])
+        and (None if node is None else node.index) == (None if request.hash is None else request.hash.index)
+        and (seek is None or (request.seek is not None and seek.bytes == request.seek.bytes))
+        and (None if upgrade is None else upgrade.start) == (None if request.upgrade is None else request.upgrade.start)
+        and (data.manifest is not None or upgrade is not None or not request.manifest)
+    )
+
+
+def _in_vain(peer: Peer, now: float) -> None:
+    """`peer` answered with nothing that helps: not worth a strike, but not for ever."""
+    peer.refusals += 1
+    if peer.refusals >= REFUSALS_MAX:
+        peer.rest(now)

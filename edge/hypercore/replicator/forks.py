@@ -16,7 +16,7 @@ import contextlib
 from dataclasses import dataclass
 from enum import Enum
 
-from edge.errors import BlockMissing, PomonaError, RemoteError, SignatureError
+from edge.errors import BlockMissing, PomonaError, RemoteError, SignatureError, StorageError
 from edge.hypercore.conflict import Conflict
 from edge.hypercore.merkle import Tree
 from edge.hypercore.messages import Data, MessageType, Request, UpgradeRef
@@ -87,7 +87,7 @@ class Forks:
                 if data.hash is None:
                     raise SignatureError("no tree nodes where they were asked for", reason="proof")
                 reorg.bisection.receive(data.hash)
-        except RemoteError:
+        except (RemoteError, StorageError):
             self._reorg = None
             raise
         return self._continue(reorg)
@@ -100,7 +100,7 @@ class Forks:
         if reorg.step is Step.TREE:
             self._reorg = None
         elif reorg.step is Step.SHARED:
-            with contextlib.suppress(RemoteError):  # it was refused: follow it anew, from another peer
+            with contextlib.suppress(RemoteError, StorageError):  # it was refused: follow it anew, from another peer
                 self._adopt(reorg)
 
     def truncated(self) -> None:
@@ -172,7 +172,7 @@ class Forks:
         try:
             ours = core.prove(Request(0, core.fork, upgrade=UpgradeRef(0, upgrade.length)))
             mine = check_whole(ours, verifier=verifier)
-        except (BlockMissing, RemoteError):
+        except (BlockMissing, RemoteError, StorageError):
             peer.rest(now)  # a log with holes may lack the nodes to compare
             return None
         if _tree(theirs).hash() == _tree(mine).hash():
@@ -181,6 +181,9 @@ class Forks:
                 raise RemoteError("a proof of a log that nobody doubted", reason="unasked")
             return None
         assert ours.upgrade is not None
+        if ours.upgrade.length != upgrade.length:  # a prologue is shown as a whole: of another length than was asked
+            peer.rest(now)
+            return None
         if self._metrics is not None:
             self._metrics.conflicts.inc()
         return Conflict(core.key, verifier.manifest, core.fork, upgrade.length, ours.upgrade, upgrade)

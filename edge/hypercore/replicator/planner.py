@@ -143,8 +143,10 @@ class Planner:
 
     def lacking(self, peer: Peer, wants_max: int) -> list[int]:
         """Starts of wants to send: stretches in which something is wanted that the peer is not known to hold."""
-        end = self.reach(peer)
         found: list[int] = []
+        if len(peer.wanted) >= wants_max:
+            return found
+        end = self.reach(peer)
         for wanted in (self.urgent, self.unasked):
             at = 0
             while at < end:

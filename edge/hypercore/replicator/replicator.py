@@ -20,13 +20,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import RemoteError, SignatureError, StorageError
-from edge.hypercore import flat_tree
 from edge.hypercore.events import Cleared, Closed, Demanded, Event, Forgotten, Frozen, Grown, Stored, Truncated
 from edge.hypercore.messages import (
     Data,
     MessageType,
     Request,
-    Sync,
     decode_data,
     decode_no_data,
     decode_sync,
@@ -232,6 +230,7 @@ class Replicator:
                             request is not None
                             and block is not None
                             and upgrade is None
+                            and request[5] is None
                             and request[2] is not None
                             and request[2][0] == block[0]
                             and request[1] == fork
@@ -283,7 +282,7 @@ class Replicator:
     ) -> None:
         assert data.block is not None
         if isinstance(error, Unanchored):
-            self._asker.stash(peer, request, data, error.index)
+            self._asker.stash(peer, request, data, error.index, now)
             return
         self._asker.planner.give_back(data.block[0])
         self._due()
@@ -390,21 +389,8 @@ class Replicator:
 
     def _tell(self, peer: Peer) -> None:
         """Send a sync, unless it would be the last one again."""
-        core = self.core
-        shown = core.shown
-        fork, length = (shown[0], shown[1]) if shown else (core.fork, 0)
-        same = peer.fork == fork
-        sync = Sync(
-            fork,
-            length,
-            peer.length if same else 0,
-            same and all(core.known(index) is not None for index in flat_tree.full_roots(min(peer.length, length))),
-            self._server.uploading,
-            self.downloading,
-            core.manifest is not None and not core.compat,
-            False,
-        )
-        if sync != peer.told and peer.open:
+        sync = self._server.sync(peer, downloading=self.downloading)
+        if sync is not None and sync != peer.told and peer.open:
             peer.told = sync
             peer.send(MessageType.SYNC, sync.encode())
 
@@ -443,7 +429,8 @@ class Replicator:
         if any(session.waits_for(self, now - REQUEST_TIMEOUT_MIN_S) for session in self.sessions):
             return True
         return any(
-            peer.may_be_asked(now) and (peer.fork > core.fork or self._asker.can_upgrade(peer)) for peer in self.peers
+            peer.may_be_asked(now) and ((peer.fork > core.fork and peer.length) or self._asker.can_upgrade(peer))
+            for peer in self.peers
         )
 
     def _reopen(self) -> None:

@@ -11,6 +11,7 @@ what peers asked about, and what lies near its end.
 from collections.abc import Callable
 
 from edge.errors import BlockMissing, RemoteError, StorageError
+from edge.hypercore import flat_tree
 from edge.hypercore.messages import (
     INVALID_REQUEST,
     NOT_AVAILABLE,
@@ -18,6 +19,7 @@ from edge.hypercore.messages import (
     NoData,
     Range,
     Request,
+    Sync,
     decode_cancel,
     decode_request,
     decode_unwant,
@@ -102,6 +104,24 @@ class Server:
                 self._metrics.requests_received.labels(kind=kind).inc(count)
             self._kinds.clear()
         self._blocks = self._bytes = 0
+
+    # --- what is said of us -------------------------------------------------------------------------------------------
+
+    def sync(self, peer: Peer, *, downloading: bool) -> Sync | None:
+        """What `peer` is to know of our state; None while our disk does not tell."""
+        core = self._core
+        try:
+            shown = core.shown
+            fork, length = (shown[0], shown[1]) if shown else (core.fork, 0)
+            same = peer.fork == fork
+            common = flat_tree.full_roots(min(peer.length, length))
+            can_upgrade = same and all(core.known(index) is not None for index in common)
+        except StorageError:
+            return None
+        has_manifest = core.manifest is not None and not core.compat
+        return Sync(
+            fork, length, peer.length if same else 0, can_upgrade, self.uploading, downloading, has_manifest, False
+        )
 
     # --- what is held ------------------------------------------------------------------------------------------------
 

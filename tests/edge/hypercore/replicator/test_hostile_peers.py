@@ -403,3 +403,65 @@ async def test_an_impossible_length_is_not_believed() -> None:
     assert replica.length == 0
     assert rogue.victim.strikes
     assert all(isinstance(error, RemoteError) for error in rogue.victim.strikes)
+
+
+@pytest.mark.parametrize("trick", ["block alone", "nothing", "manifest", "stale"])
+async def test_who_answers_an_upgrade_with_something_else_does_not_keep_it_from_others(trick: str) -> None:
+    world = World()
+    writer = world.writer(*numbered(20))
+    replica = world.replica(writer, manifest=True)
+    link = world.connect(replica, writer)
+    replica.demand.range(0)
+    world.run(1.0)
+    rogue = Rogue(world, replica)
+    asked: list[int] = []
+
+    def answer(request: Request) -> Data | None:
+        asked.append(request.id)
+        if request.upgrade is None:
+            return None
+        if trick == "block alone":
+            return Data(request.id, 0, block=BlockProof(request.block.index if request.block else 20, b"x", ()))
+        if trick == "stale":
+            return writer.prove(request._replace(block=None, upgrade=UpgradeRef(0, 20)))
+        return Data(request.id, 0, manifest=writer.manifest if trick == "manifest" else None)
+
+    rogue.answer = answer
+    link.cut()
+    rogue.sync(2**40, acked=20)
+    rogue.say(MessageType.RANGE, Range(False, 0, 2**40).encode())
+    world.run(5.0)
+    assert asked
+    assert len(asked) < 20
+    writer.append(numbered(10, 20))
+    world.connect(replica, writer)
+    world.run(5.0)
+    assert replica.blocks == writer.blocks
+    assert rogue.reasons() == {"mismatch"}
+
+
+async def test_answers_that_lead_nowhere_are_not_asked_for_again_and_again() -> None:
+    world = World()
+    writer = world.writer(*numbered(64))
+    replica = world.replica(writer, manifest=True)
+    rogue = Rogue(world, replica)
+    asked: list[int] = []
+
+    def answer(request: Request) -> Data | None:
+        if request.upgrade is not None:
+            return writer.prove(request._replace(block=None))
+        asked.append(request.id)
+        data = writer.prove(request)
+        assert data.block is not None
+        return data._replace(block=data.block._replace(nodes=data.block.nodes[:-1]))
+
+    rogue.answer = answer
+    rogue.sync(64)
+    rogue.say(MessageType.RANGE, Range(False, 0, 64).encode())
+    world.run(1.0)
+    replica.demand.block(33)
+    world.run(30.0)
+    assert len(asked) < 300
+    world.connect(replica, writer)
+    world.run(5.0)
+    assert replica.blocks == {33: writer.blocks[33]}

@@ -7,6 +7,8 @@ from support_network import Link
 from support_world import World, numbered
 
 from edge.crypto.keys import KeyPair
+from edge.errors import StorageError, StorageFault
+from edge.hypercore.merkle import Node
 from edge.hypercore.replicator import ReplicationMetrics, Replicator, Session
 
 
@@ -86,6 +88,66 @@ async def test_a_seek_brings_only_the_nodes_on_the_way(padding: int) -> None:
     assert seek.done()
     assert not replica.blocks
     assert replica.rejected == 0
+
+
+async def test_a_seek_among_holes_asks_who_holds_what() -> None:
+    world = World()
+    writer = world.writer(*numbered(900))
+    sparse = world.replica(writer)
+    world.connect(sparse, writer)
+    for index in range(5, 40):
+        sparse.demand.block(index)
+    world.run()
+    replica = world.replica(writer)
+    world.connect(replica, sparse)
+    world.run(0.5)
+    seek = replica.demand.seek(sum(map(len, numbered(20))))
+    world.run()
+    assert seek.done()
+    assert not replica.blocks
+
+
+async def test_news_are_not_awaited_of_who_has_truncated_all_away() -> None:
+    world = World()
+    writer = world.writer(*numbered(20))
+    replica = world.replica(writer)
+    world.connect(replica, writer)
+    replica.demand.range(0)
+    world.run()
+    writer.truncate(0)
+    world.run()
+    newer = replica.demand.upgrade()
+    world.run()
+    assert newer.result() is False
+
+
+async def test_a_tree_that_cannot_be_read_is_not_the_peers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    writer = world.writer(*numbered(300))
+    replica = world.replica(writer)
+    link = world.connect(replica, writer)
+    world.run(0.5)
+    known, calls = replica.known, 0
+
+    def failing(index: int) -> Node | None:
+        nonlocal calls
+        calls += 1
+        if calls % 40 == 39:
+            raise StorageError("unreadable", fault=StorageFault.IO)
+        return known(index)
+
+    monkeypatch.setattr(replica, "known", failing)
+    replica.demand.range(0)
+    replica.demand.seek(2500)
+    world.run(20.0)
+    writer.append(numbered(100, 300))
+    writer.truncate(200)
+    world.run(20.0)
+    monkeypatch.setattr(replica, "known", known)
+    world.run(300.0)
+    assert not link.ends[0].closed
+    assert not link.ends[1].strikes
+    assert replica.blocks == writer.blocks
 
 
 async def test_two_sources_share_the_work_and_no_block_comes_twice() -> None:
