@@ -22,8 +22,8 @@ SLICE = 2000  # executions of one target between two looks at the clock
 def main() -> int:
     """Turn by turn over all targets, until each has had its share."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--executions", type=int, default=100_000, help="of each target")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each target, at most")
+    parser.add_argument("--executions", type=int, default=1_000_000, help="of each target")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="for each target, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--only", help="one target, by name")
