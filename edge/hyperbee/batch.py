@@ -144,7 +144,9 @@ class Writes:
 
     def encode(self) -> "Encoded":
         """The blocks to append."""
-        blocks, nodes, replaced = [], [], []
+        blocks: list[bytes] = []
+        nodes: dict[Pointer, Node] = {}
+        replaced: list[Pointer] = []
         last = self.start + len(self._pending) - 1
         for seq, (key, value, children) in enumerate(self._pending, self.start):
             if seq < last:
@@ -155,7 +157,7 @@ class Writes:
                 pointers = branch.pointers() if branch.children else []
                 packed = branch.packed()
                 levels.append((packed, pointers))
-                nodes.append((pointer, Node.written(branch.seqs, branch.keys, pointers, packed)))
+                nodes[pointer] = Node.written(branch.seqs, branch.keys, pointers, packed)
                 if branch.origin is not None:
                     replaced.append(branch.origin)
             blocks.append(encode_block(key, value, levels))
@@ -199,7 +201,7 @@ class Encoded:
     """What a batch appends, and what is known of it without decoding it."""
 
     blocks: list[bytes]
-    nodes: list[tuple[Pointer, Node]]
+    nodes: dict[Pointer, Node]
     replaced: list[Pointer]
 
 

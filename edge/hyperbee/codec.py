@@ -30,6 +30,7 @@ _BYTES: Final = 2  # wire type of everything we know
 _FIXED: Final = {1: 8, 5: 4}  # wire types of fields to skip
 Span: TypeAlias = tuple[int, int]
 
+_new_tuple: Final = tuple.__new__  # a Block without the detour through its keyword constructor
 _INDEX, _KEY, _VALUE = 0x0A, 0x12, 0x1A  # field number << 3 | _BYTES
 _START: Final = [bytes((_INDEX, size)) for size in range(0x80)]
 
@@ -128,11 +129,10 @@ def pack(numbers: Sequence[int]) -> bytes:
 
 def decode_block(data: bytes) -> Block:
     """Raises `RemoteError` for bytes that are no node block."""
-    usual = _spans(data)
-    if usual is not None:
-        index, key, value = usual
-        return Block(data[slice(*key)], None if value is None else data[slice(*value)], data[slice(*index)])
-    return _decode_unusual(data)
+    try:
+        return _decode_usual(data) or _decode_unusual(data)
+    except IndexError:
+        return _decode_unusual(data)
 
 
 def _decode_unusual(data: bytes) -> Block:
@@ -148,12 +148,11 @@ def decode_level(levels: bytes, offset: int, seq: int) -> Level:
     for number, span in _fields(levels, 0, len(levels)):
         if number != 1:
             continue
-        if offset:
-            offset -= 1
-            continue
-        level = _decode_level(levels, *span)
-        _check(level, seq)
-        return level
+        if not offset:
+            level = _decode_level(levels, *span)
+            _check(level, seq)
+            return level
+        offset -= 1
     raise RemoteError(f"block {seq} has no such level", reason="tree")
 
 
@@ -175,52 +174,66 @@ def field(tag: int, data: bytes | bytearray) -> bytes:
 # --- within --------------------------------------------------------------------------------------------------------
 
 
-def _spans(data: bytes) -> tuple[Span, Span, Span | None] | None:
-    """Where index, key and value are in a block as every known writer makes it; None: look closer."""
-    spans: list[Span] = []
-    position, end = 0, len(data)
-    for tag in (_INDEX, _KEY, _VALUE):
-        if position + 2 >= end:
-            break
-        size = data[position + 1]
-        if data[position] != tag:
+def _decode_usual(data: bytes) -> Block | None:
+    """A block as every known writer makes it, its key not long; None or `IndexError`: look closer."""
+    size, index = data[1], 2
+    if size >= 0x80:
+        high = data[2]
+        if high >= 0x80:
             return None
-        position += 2
-        if size >= 0x80:
-            high = data[position]
-            if high >= 0x80:
-                size, position = _varint(data, position - 1, end)
-            else:
-                size += (high << 7) - 0x80
-                position += 1
-        spans.append((position, position + size))
-        position += size
-    if position != end or len(spans) < 2:
+        size, index = size - 0x80 + (high << 7), 3
+    at = index + size
+    key, size = at + 2, data[at + 1]
+    if data[0] != _INDEX or data[at] != _KEY or size >= 0x80:
         return None
-    return spans[0], spans[1], spans[2] if len(spans) == 3 else None
+    end = key + size
+    if end == len(data):
+        return _new_tuple(Block, (data[key:], None, data[index:at]))
+    size, value = data[end + 1], end + 2
+    if size >= 0x80:
+        high = data[value]
+        if high >= 0x80:
+            return None
+        size, value = size - 0x80 + (high << 7), value + 1
+    if data[end] != _VALUE or value + size != len(data):
+        return None
+    return _new_tuple(Block, (data[key:end], data[value:], data[index:at]))
 
 
 def _decode_level(data: bytes, start: int, end: int) -> Level:
     seqs: list[int] = []
     pairs: list[int] = []
     for number, (first, stop) in _fields(data, start, end):
-        if number not in (1, 2):
-            continue
-        at = first
-        items, items_max = (seqs, KEYS_MAX) if number == 1 else (pairs, 2 * KEYS_MAX + 2)
-        while at < stop:
-            value = data[at]
-            at += 1
-            if value >= 0x80:  # half of a level are offsets, which are small
-                value, at = _varint(data, at - 1, stop)
-            items.append(value)
-            if len(items) > items_max:
-                raise RemoteError("more keys or children than a node may have", reason="tree")
+        if number == 1:
+            _unpack(data, first, stop, seqs, KEYS_MAX)
+        elif number == 2:
+            _unpack(data, first, stop, pairs, 2 * KEYS_MAX + 2)
+    if not pairs:
+        return _new_tuple(Level, (seqs, pairs))
     if len(pairs) & 1:
         raise RemoteError("a child without its offset", reason="tree")
-    if max(pairs[1::2], default=0) > OFFSET_MASK:
+    offsets = pairs[1::2]
+    if max(offsets) > OFFSET_MASK:
         raise RemoteError("a child at an offset that no block has", reason="tree")
-    return Level(seqs, [pairs[at] << OFFSET_BITS | pairs[at + 1] for at in range(0, len(pairs), 2)])
+    return _new_tuple(
+        Level, (seqs, [at << OFFSET_BITS | offset for at, offset in zip(pairs[::2], offsets, strict=True)])
+    )
+
+
+def _unpack(data: bytes, at: int, stop: int, items: list[int], items_max: int) -> None:
+    """Append the integers between `at` and `stop`, which follow each other."""
+    while at < stop:
+        value = data[at]
+        at += 1
+        if value >= 0x80:
+            if at + 1 < stop and (middle := data[at]) >= 0x80 and (high := data[at + 1]) < 0x80:  # most blocks' numbers
+                value = value & 0x7F | (middle & 0x7F) << 7 | high << 14
+                at += 2
+            else:
+                value, at = _varint(data, at - 1, stop)
+        items.append(value)
+        if len(items) > items_max:
+            raise RemoteError("more keys or children than a node may have", reason="tree")
 
 
 def _check(level: Level, seq: int) -> None:

@@ -113,10 +113,19 @@ class Cursor:
         """The key at `frame`, or what a leaf has from there on."""
         node, bounds, reverse, last = frame.node, self._bounds, self._reverse, self._last
         keys, seqs, block = node.keys, node.seqs, self._source.block
+        if frame.at == 1 and not inner and self._whole(keys):
+            try:
+                found = [(seq, block(seq)) for seq in seqs]
+            except Missing:
+                pass  # up to there
+            else:
+                self._last = keys[-1]
+                frame.at = 2 * len(keys) + 1
+                return found
         count, step = (1, 1) if inner else (len(keys), 2)  # a leaf has no children between its keys
         if reverse:
             step = -step
-        found: list[tuple[int, Block]] = []
+        found = []
         if self._left is not None:
             count = min(count, self._left)
         at = frame.at
@@ -142,6 +151,13 @@ class Cursor:
         if self._left:
             self._left -= len(found)
         return found
+
+    def _whole(self, keys: list[bytes]) -> bool:
+        """Whether all of a leaf comes next, as most of a long range does: its keys ascend, so its ends tell."""
+        if self._reverse or self._left is not None or not keys:
+            return False
+        last = self._last
+        return (last is None or last < keys[0]) and not self._bounds.ended(keys[-1])
 
     def _child(self, node: Node | Branch, index: int) -> Node | Branch:
         child = node.children[index]

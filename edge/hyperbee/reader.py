@@ -100,10 +100,10 @@ class Cache(Generic[T]):
         if self._bytes > self._bytes_max:
             self._shrink()
 
-    def put_all(self, values: "list[tuple[int, T]]") -> None:
+    def put_all(self, values: dict[int, T]) -> None:
         """Keep them all, whose keys are new, for a while."""
         self._items.update(values)
-        self._bytes += sum([self._cost(value) for _, value in values])
+        self._bytes += sum(map(self._cost, values.values()))
         if self._bytes > self._bytes_max:
             self._shrink()
 
@@ -232,7 +232,7 @@ class Reader:
         pointer = root_pointer(version)
         return None if pointer is None else self.node(pointer)
 
-    def keep(self, nodes: list[tuple[Pointer, Node]], replaced: Iterable[Pointer]) -> None:
+    def keep(self, nodes: dict[Pointer, Node], replaced: Iterable[Pointer]) -> None:
         """Nodes that were just written need not be decoded; those that they replace are seldom read again."""
         self._nodes.drop_all(replaced)
         self._nodes.put_all(nodes)
@@ -246,10 +246,7 @@ class Reader:
                 self._decoded(seq, data)
 
     def _decoded(self, seq: int, data: bytes) -> Block:
-        try:
-            block = decode_block(data)
-        except RemoteError as error:
-            raise RemoteError(f"block {seq} is none of a tree: {error}") from error
+        block = _decode(seq, data)
         self._blocks.put(seq, block)
         return block
 
@@ -265,16 +262,27 @@ class Reader:
     def _read_keys(self, pointer: Pointer, node: Node) -> None:
         """Read every key of `node`, or raise `Missing` for all that are not held."""
         missing: list[int] = []
+        fresh: dict[int, Block] = {}
         keys, unread, extra = node.keys, node.unread, 0
+        known, kept, get = self._blocks.get, self._keys.get, self.log.get
         for index, seq in enumerate(node.seqs):
-            if unread >> index & 1:
+            if not unread >> index & 1:
+                continue
+            block = known(seq)
+            key = kept(seq) if block is None else block.key
+            if key is None:
                 try:
-                    key = keys[index] = self.key(seq)
-                except Missing:
+                    data = get(seq)
+                except BlockMissing:
                     missing.append(seq)
-                else:
-                    extra += KEY_COST + len(key)
-                    unread ^= 1 << index
+                    continue
+                fresh[seq] = block = _decode(seq, data)
+                key = block.key
+            keys[index] = key
+            extra += KEY_COST + len(key)
+            unread ^= 1 << index
+        if fresh:
+            self._blocks.put_all(fresh)
         self._got_keys(pointer, node, unread, extra)
         if missing:
             raise Missing(missing)
@@ -312,6 +320,13 @@ class Reader:
             else:
                 high = middle
         return low
+
+
+def _decode(seq: int, data: bytes) -> Block:
+    try:
+        return decode_block(data)
+    except RemoteError as error:
+        raise RemoteError(f"block {seq} is none of a tree: {error}") from error
 
 
 def too_deep() -> RemoteError:
