@@ -3,9 +3,17 @@
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from support_bee_log import MemoryLog
 
 from edge.hyperbee.batch import Batch
@@ -242,3 +250,10 @@ class TreeBesideDictionary(RuleBasedStateMachine):
 
 TestTreeBesideDictionary = TreeBesideDictionary.TestCase
 TestTreeBesideDictionary.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_tree_beside_dictionary_often() -> None:
+    long = settings(max_examples=2000, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(TreeBesideDictionary, settings=long)

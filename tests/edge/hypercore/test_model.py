@@ -44,6 +44,19 @@ def _stored(core: Hypercore, blocks: list[bytes], length: int) -> list[bytes]:
 @settings(deadline=None, max_examples=15)
 @given(st.lists(step, max_size=12))
 def test_log_and_list(encryption_key: bytes | None, steps: list[list[list[bytes]] | float | str]) -> None:
+    played(encryption_key, steps)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("encryption_key", [None, b"\x01" * 32], ids=["plain", "encrypted"])
+@settings(deadline=None, max_examples=1000)
+@given(st.lists(step, max_size=30))
+def test_log_and_list_often(encryption_key: bytes | None, steps: list[list[list[bytes]] | float | str]) -> None:
+    played(encryption_key, steps)
+
+
+def played(encryption_key: bytes | None, steps: list[list[list[bytes]] | float | str]) -> None:
     folder = Path(tempfile.mkdtemp())
     derived, old = folder / "core" / "derived", folder / "old"
 

@@ -80,6 +80,19 @@ def test_writer_replica_and_lists(encryption_key: bytes | None, steps: list[tupl
         shutil.rmtree(folder)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("encryption_key", [None, KEY], ids=["plain", "encrypted"])
+@settings(deadline=None, max_examples=1000)
+@given(st.lists(step, max_size=25))
+def test_writer_replica_and_lists_often(encryption_key: bytes | None, steps: list[tuple[str, object]]) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        asyncio.run(_play(folder, encryption_key, steps))
+    finally:
+        shutil.rmtree(folder)
+
+
 async def _play(folder: Path, encryption_key: bytes | None, steps: list[tuple[str, object]]) -> None:
     writer = Player(folder / "writer", encryption_key, None)
     await writer.open()
