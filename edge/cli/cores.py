@@ -149,11 +149,20 @@ class Cores:
         self._silence = silence
         self._stack = stack
 
-    async def named(self, name_or_key: str, *, create: bool = False) -> "Hypercore":
+    async def log(self, name_or_key: str, *, create: bool = False) -> "Hypercore | BorrowedCore":
         """The core that the command is about, at its newest length; `create`: a name that is new makes one.
 
-        Raises `ConfigError` for a name or key that is not there, `RemoteError` where no peer has it.
+        Where another process serves the store and has the core open, through that process. Raises `ConfigError` for a
+        name or key that is not there, `RemoteError` where no peer has it.
         """
+        from edge.hypercore.store import FeedStore  # noqa: PLC0415 - as above
+
+        try:
+            return await self._named(name_or_key, create=create)
+        except StorageError as error:
+            return await self._borrowed(FeedStore(self._directory).find(name_or_key).key, error)
+
+    async def _named(self, name_or_key: str, *, create: bool) -> "Hypercore":
         key = _as_key(name_or_key)
         if key is not None:
             core = await self.keyed(key)
@@ -172,37 +181,42 @@ class Cores:
         self._silence.watch(core)
         return core
 
-    async def log(self, name_or_key: str, *, create: bool = False) -> "Hypercore | BorrowedCore":
-        """The same as `named`; where another process serves the store and has the core open, through that process."""
-        try:
-            return await self.named(name_or_key, create=create)
-        except StorageError as error:
-            if error.fault is not StorageFault.LOCKED:
-                raise
-            from edge.hypercore.lending import BorrowedCore  # noqa: PLC0415 - as above
-            from edge.hypercore.store import FeedStore  # noqa: PLC0415 - as above
-
-            key = FeedStore(self._directory).find(name_or_key).key
-            borrowed = await BorrowedCore.borrow(self._directory, key)
-            if borrowed is None:
-                raise
-            self._stack.push_async_callback(borrowed.close)
-            return borrowed
-
-    async def own_blobs(self, db: "Hypercore") -> "Hypercore | None":
+    async def own_blobs(self, db: "Hypercore | BorrowedCore") -> "Hypercore | BorrowedCore | None":
         """The core beside the database of a drive of ours; None: it is none that can be written here."""
+        from edge.hyperdrive.content import content_manifest  # noqa: PLC0415 - as above
         from edge.hyperdrive.opening import open_own_blobs  # noqa: PLC0415 - as above
 
-        return await open_own_blobs(self._store, db)
+        try:
+            return await open_own_blobs(self._store, db)
+        except StorageError as error:
+            manifest = content_manifest(db.manifest, db.key)
+            if manifest is None:
+                raise
+            return await self._borrowed(manifest.key(), error)
 
-    async def companion(self, owner: "Hypercore", key: bytes) -> "Hypercore":
+    async def companion(self, owner: "Hypercore | BorrowedCore", key: bytes) -> "Hypercore | BorrowedCore":
         """The core `key`, encrypted with the same key as `owner`; at its newest length."""
         if owner.encrypted and self._encryption_key is None:
             self._encryption_key = self._remembered(owner.key)
-        core = await self.keyed(key)
+        try:
+            core = await self.keyed(key)
+        except StorageError as error:
+            return await self._borrowed(key, error)
         if self._peers:
             await core.update()
         return core
+
+    async def _borrowed(self, key: bytes, error: StorageError) -> "BorrowedCore":
+        """The core, from the process that has it open; raises `error` where that is not why it cannot be had."""
+        if error.fault is not StorageFault.LOCKED:
+            raise error
+        from edge.hypercore.lending import BorrowedCore  # noqa: PLC0415 - as above
+
+        borrowed = await BorrowedCore.borrow(self._directory, key)
+        if borrowed is None:
+            raise error
+        self._stack.push_async_callback(borrowed.close)
+        return borrowed
 
     def _remembered(self, key: bytes) -> bytes | None:
         from edge.hypercore.store import FeedStore  # noqa: PLC0415 - as above

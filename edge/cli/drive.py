@@ -324,7 +324,7 @@ async def _drive(options: argparse.Namespace, *, write: bool = False, make: bool
     from edge.hyperdrive.drive import Hyperdrive  # noqa: PLC0415 - as above
 
     async with cores_of(options, write=write) as cores:
-        db = await cores.named(options.feed, create=write and make)
+        db = await cores.log(options.feed, create=write and make)
         try:
             await Hyperbee(db).header()
         except RemoteError as error:

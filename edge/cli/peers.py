@@ -1,8 +1,7 @@
 """What the commands that talk to peers have in common: addresses, connecting and reconnecting, one store, one loop.
 
-    async with open_store(options.store) as (store, identity):
-        async with connected(store, identity, options.connect):
-            ...                                 # cores of the store replicate with every peer of the list
+    async with connected(store, identity, options.connect):
+        ...                                     # cores of the store replicate with every peer of the list
 
 A first connection that fails ends the command with the reason; later ones are made again for as long as it runs.
 """

@@ -1,4 +1,4 @@
-"""A core that another process of this machine holds open, used through that process: append, read, follow.
+"""A core that another process of this machine holds open, used through that process: append, read, clear, follow.
 
 One process at a time may have a core open. `pomona feed serve` holds those that peers ask for, and a person at the same
 machine still wants to append to them. So the serving process listens on a Unix socket in the store's folder (mode 0600:
@@ -6,11 +6,16 @@ whoever may write the folder), and `BorrowedCore` is a core to Hyperbee and Hype
 
 Both directions carry frames: a length (4 bytes, little endian) and a CBOR array. Requests and answers alternate:
 
-    ["open", key]           → ["ok", length, fork, writable]       once, first
-    ["append", [block…]]    → ["ok", length, fork]                 after they are durable
-    ["get", index]          → ["ok", block]
-    ["changed", length, fork] → ["ok", length, fork, writable]     as soon as they differ
-    anything refused        → ["error", word, text]
+    ["open", key]               → ["ok", state, encrypted, manifest]     once, first; manifest: its bytes, or none
+    ["append", [block…]]        → ["ok", state]                          after they are durable
+    ["changed", length, fork]   → ["ok", state]                          as soon as they differ
+    ["clear", start, end]       → ["ok", state]
+    ["truncate", length]        → ["ok", state]
+    ["get", index]              → ["ok", block]
+    ["seek", offset]            → ["ok", index, place within the block]
+    anything refused            → ["error", word, text]
+
+where a state is [length, fork, writable, byte length].
 """
 
 import asyncio
@@ -22,6 +27,7 @@ from typing import Any, Final, Self
 from edge.encoding import cbor
 from edge.errors import BlockMissing, ConfigError, PomonaError, RemoteError, StorageError, StorageFault
 from edge.hypercore.hypercore import Hypercore
+from edge.hypercore.manifest import Manifest
 from edge.limits import BLOCK_BYTES_MAX, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, LENDING_CLIENTS_MAX
 
 SOCKET_NAME: Final = "serve.sock"
@@ -70,7 +76,8 @@ class LendingDesk:
                 try:
                     if core is None:
                         core = await self._borrow(_key(request))
-                        answer: list[Any] = ["ok", core.length, core.fork, core.writable]
+                        manifest = b"" if core.manifest is None else core.manifest.encode()
+                        answer: list[Any] = ["ok", _state(core), core.encrypted, manifest]
                     else:
                         answer = await _answer(core, request)
                 except PomonaError as error:
@@ -90,13 +97,26 @@ class LendingDesk:
 async def _answer(core: Hypercore, request: list[Any]) -> list[Any]:
     match request:
         case ["append", list(blocks)] if len(blocks) <= GROUP_RECORDS_MAX and all(type(b) is bytes for b in blocks):
-            return ["ok", await core.append(blocks, urgent=True, whole=True), core.fork]
+            await core.append(blocks, urgent=True, whole=True)
+            return ["ok", _state(core)]
         case ["get", int(index)]:
             return ["ok", await core.fetch(index)]
         case ["changed", int(length), int(fork)]:
             await core.changed(length, fork)
-            return ["ok", core.length, core.fork, core.writable]
-    raise RemoteError("the request is none of append, get, changed")
+            return ["ok", _state(core)]
+        case ["clear", int(start), int(end)]:
+            await core.clear(start, end)
+            return ["ok", _state(core)]
+        case ["truncate", int(length)]:
+            await core.truncate(length)
+            return ["ok", _state(core)]
+        case ["seek", int(offset)]:
+            return ["ok", *await core.seek(offset)]
+    raise RemoteError("the request is none of append, get, changed, clear, truncate, seek")
+
+
+def _state(core: Hypercore) -> list[Any]:
+    return [core.length, core.fork, core.writable, core.byte_length]
 
 
 class BorrowedCore:
@@ -104,8 +124,9 @@ class BorrowedCore:
 
     def __init__(self, key: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.key = key
-        self.length = self.fork = 0
-        self.writable = False
+        self.length = self.fork = self.byte_length = 0
+        self.writable = self.encrypted = False
+        self.manifest: Manifest | None = None
         self._reader, self._writer = reader, writer
         self._turn = asyncio.Lock()
 
@@ -118,7 +139,9 @@ class BorrowedCore:
             return None
         core = cls(key, reader, writer)
         try:
-            _, core.length, core.fork, core.writable = await core._ask("open", key)
+            _, state, core.encrypted, manifest = await core._ask("open", key)
+            core._take(state)
+            core.manifest = Manifest.decode(manifest) if manifest else None
         except BaseException:
             await core.close()
             raise
@@ -128,6 +151,11 @@ class BorrowedCore:
         """Raises `BlockMissing`: nothing is kept on this side."""
         raise BlockMissing(index)
 
+    def has(self, index: int) -> bool:
+        """Never: see `get`."""
+        del index
+        return False
+
     async def fetch(self, index: int) -> bytes:
         """One block."""
         (_, block) = await self._ask("get", index)
@@ -136,18 +164,38 @@ class BorrowedCore:
     async def append(self, blocks: Iterable[bytes], *, urgent: bool = True, whole: bool = True) -> int:
         """Append all or none, as always `urgent` and `whole`; the length behind them once they are durable."""
         del urgent, whole
-        _, self.length, self.fork = await self._ask("append", list(blocks))
+        _, state = await self._ask("append", list(blocks))
+        self._take(state)
         return self.length
 
     async def changed(self, length: int, fork: int) -> None:
         """Return once length or fork are others."""
-        _, self.length, self.fork, self.writable = await self._ask("changed", length, fork)
+        _, state = await self._ask("changed", length, fork)
+        self._take(state)
+
+    async def clear(self, start: int, end: int) -> None:
+        """Give up the content of blocks `start` to `end`."""
+        _, state = await self._ask("clear", start, end)
+        self._take(state)
+
+    async def truncate(self, length: int) -> None:
+        """Drop the blocks from `length` on."""
+        _, state = await self._ask("truncate", length)
+        self._take(state)
+
+    async def seek(self, offset: int) -> tuple[int, int]:
+        """The block that byte `offset` lies in, and where in it."""
+        _, index, within = await self._ask("seek", offset)
+        return index, within
 
     async def close(self) -> None:
         """Give it back."""
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
+
+    def _take(self, state: list[Any]) -> None:
+        self.length, self.fork, self.writable, self.byte_length = state
 
     async def _ask(self, *request: object) -> list[Any]:
         async with self._turn:

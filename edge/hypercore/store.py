@@ -66,6 +66,14 @@ class FeedStore:
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise StorageError(f"{path} is damaged: {error}", fault=StorageFault.CORRUPT) from error
 
+    def stamp(self) -> object:
+        """Changes whenever the catalog does; None while there is none."""
+        try:
+            state = (self._directory / _REGISTRY).stat()
+        except OSError:
+            return None
+        return state.st_ino, state.st_mtime_ns
+
     def feeds(self) -> list[Feed]:
         """All feeds that have a name, by it."""
         return self.catalog().named()

@@ -14,7 +14,7 @@ from edge.hypercore.corestore import Corestore
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
 from edge.hyperdrive.content import content_manifest
-from edge.hyperdrive.drive import Hyperdrive
+from edge.hyperdrive.drive import DatabaseLog, Hyperdrive
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def open_drive(
         yield Hyperdrive(db, None if blobs is None else lent(blobs), open_blobs=open_blobs)
 
 
-async def open_own_blobs(store: Corestore, db: Hypercore) -> Hypercore | None:
+async def open_own_blobs(store: Corestore, db: DatabaseLog) -> Hypercore | None:
     """The core beside our own database `db`, made where it is missing; None for a drive that cannot be written here."""
     if not db.writable:
         return None
@@ -51,4 +51,4 @@ async def open_own_blobs(store: Corestore, db: Hypercore) -> Hypercore | None:
     if manifest is None:
         return None
     succeeds = db.manifest is not None and db.manifest.linked  # the epoch before has the plain name
-    return await store.get_beside(db, f"blobs-{db.key.hex()[:8]}" if succeeds else "blobs", manifest)
+    return await store.get_beside(db.key, f"blobs-{db.key.hex()[:8]}" if succeeds else "blobs", manifest)

@@ -116,3 +116,23 @@ def test_addresses_that_are_none(tmp_path: Path, text: str) -> None:
     failed = feed("clone", "--store", tmp_path, HEX, "--connect", text)
     assert failed.returncode == 2
     assert b"--connect" in failed.stderr
+
+
+def test_a_drive_is_written_and_a_feed_made_while_the_store_is_served(tmp_path: Path) -> None:
+    def drive(*words: str | Path, lines: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "edge", "drive", *map(str, words)]
+        return subprocess.run(command, input=lines, capture_output=True, timeout=60)
+
+    first = drive("put", "--store", tmp_path / "a", "files", "/one", "-", lines=b"1" * 100_000)
+    assert (first.stderr, first.returncode) == (b"", 0)
+    (key,) = (line.split()[1].decode() for line in feed("list", "--store", tmp_path / "a").stdout.splitlines()[:1])
+    with running("serve", "--store", tmp_path / "a", "--listen", "127.0.0.1:0") as server:
+        peer = port_of(server)
+        read = drive("get", "--store", tmp_path / "b", key, "/one", "-", "--connect", peer)
+        assert (read.stdout, read.stderr) == (b"1" * 100_000, b"")
+        second = drive("put", "--store", tmp_path / "a", "files", "/two", "-", lines=b"2" * 300_000)
+        assert (second.stderr, second.returncode) == (b"", 0)
+        assert drive("get", "--store", tmp_path / "a", "files", "/two", "-").stdout == b"2" * 300_000
+        assert drive("get", "--store", tmp_path / "b", key, "/two", "-", "--connect", peer).stdout == b"2" * 300_000
+        late = created(tmp_path / "a", "late", 2)
+        assert feed("clone", "--store", tmp_path / "b", late, "--connect", peer).stdout == b"2\n"

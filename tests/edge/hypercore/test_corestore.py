@@ -74,11 +74,11 @@ async def test_a_core_beside_another_is_signed_by_its_key(tmp_path: Path) -> Non
         assert owner.manifest is not None
         signer = Signer(owner.manifest.signers[0].public_key, namespace=b"\x01" * 32)
         manifest = Manifest(signers=(signer,), quorum=1)
-        beside = await store.get_beside(owner, "blobs", manifest)
+        beside = await store.get_beside(owner.key, "blobs", manifest)
         assert beside.key == manifest.key()
         assert beside.encrypted
         assert await beside.append([b"x"], urgent=True) == 1
-        assert await store.get_beside(owner, "blobs", manifest) is beside
+        assert await store.get_beside(owner.key, "blobs", manifest) is beside
 
 
 async def test_twenty_cores_over_one_connection_are_opened_when_asked_for(tmp_path: Path) -> None:
@@ -101,6 +101,77 @@ async def test_twenty_cores_over_one_connection_are_opened_when_asked_for(tmp_pa
         assert not core.writable
     await one.close()
     await other.close()
+
+
+async def test_two_hundred_cores_served_over_one_connection_do_not_stay_open(tmp_path: Path) -> None:
+    one = await Corestore.open(tmp_path / "one", cores_open_max=8)
+    async with await Corestore.open(tmp_path / "other", cores_open_max=8) as other:
+        cores = []
+        for number in range(200):
+            core = await one.get(f"core-{number}")
+            await core.append([b"%d" % number], urgent=True)
+            cores.append(core.key)
+            await one.release(core)
+        assert len(one._shared.open) <= 8
+        async with linked(one, other):
+            for start in range(0, 200, 20):
+                copies = [await other.get(key=key) for key in cores[start : start + 20]]
+                async with asyncio.TaskGroup() as group:
+                    for copy in copies:
+                        group.create_task(downloaded(copy, 1))
+                for copy in copies:
+                    await other.release(copy)
+            async with asyncio.timeout(60):
+                while len(one._shared.open) > 8 or len(other._shared.open) > 8:
+                    await asyncio.sleep(0.1)
+            again = await other.get(key=cores[3])
+            again.download(0)
+            core = await one.get("core-3", create=False)
+            await core.append([b"later"], urgent=True)
+            await downloaded(again, 2)
+            assert len(one._shared.open) <= 8
+        assert not any(entry.replicator.sessions for entry in one._shared.open.values() if not entry.users)
+    await one.close()
+
+
+async def test_sessions_of_ended_connections_are_forgotten(tmp_path: Path) -> None:
+    async with await Corestore.open(tmp_path / "one") as one, await Corestore.open(tmp_path / "other") as other:
+        core = await one.get("a")
+        await core.append([b"x"], urgent=True)
+        await one.release(core)
+        copy = await other.get(key=core.key)
+        replicator = one.replicator(core)
+        for _ in range(5):
+            async with linked(one, other):
+                await downloaded(copy, 1)
+                await copy.update()
+                other.replicator(copy).following = False
+                async with asyncio.timeout(30):
+                    while replicator.peers:
+                        await asyncio.sleep(0.05)
+            other.replicator(copy).following = True
+        assert len(replicator.sessions) <= 1
+
+
+async def test_a_store_that_is_closed_while_a_core_is_opened_keeps_no_folder(tmp_path: Path) -> None:
+    async with await Corestore.open(tmp_path) as store:
+        await store.get("a")
+    for turns in (0, 1, 3):
+        store = await Corestore.open(tmp_path)
+        opening = asyncio.create_task(store.get("a"))
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        await store.close()
+        await asyncio.gather(opening, return_exceptions=True)
+        store = await Corestore.open(tmp_path)
+        opening = asyncio.create_task(store.get("a"))
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await store.close()
+    async with await Corestore.open(tmp_path) as store:
+        await store.get("a")
 
 
 async def test_what_is_appended_later_arrives_and_unknown_cores_are_refused(tmp_path: Path) -> None:
