@@ -33,6 +33,7 @@ async def check(core: Hypercore, model: list[bytes], fork: int) -> None:
     assert (core.signed.length, core.signed.fork) == (len(model), fork)
     for length in {0, len(model) // 2, len(model) - 1} & set(range(len(model))):
         assert core.tree_hash(length) == Tree().append(_stored(core, model[:length], length))[0].hash()
+    assert core.verifier is not None
     core.verifier.verify(core.signed.signature, core.tree_hash(), len(model), fork)
 
 
