@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,6 +113,7 @@ def flags(options: Mapping[str, object]) -> list[str]:
 
 
 def cpu(measured: Measured, prefix: str = "") -> float:
+    """User and system seconds of the process, all threads."""
     return float(measured[f"{prefix}user_s"] + measured[f"{prefix}system_s"])
 
 
@@ -170,13 +172,18 @@ class Contest:
         better: str = "higher",
         target: float | None = None,
         goal: float | None = None,
+        spent: Reading | None = None,
     ) -> Row:
+        """`spent`: CPU seconds of the work. Their ratio hardly depends on what else the machine does."""
         ours, stock = list(map(reading, self._ours)), list(map(reading, self._stock))
         ratios = [a / b for a, b in zip(ours, stock, strict=True)]
         ratio = statistics.median(ratios)
         sign = ">=" if better == "higher" else "<="
         wanted = [f"{word}{sign} {bound:g} x" for word, bound in (("", target), ("goal ", goal)) if bound is not None]
         met = None if target is None else ratio >= target if better == "higher" else ratio <= target
+        burnt = {}
+        if spent is not None:
+            burnt = {"ours_cpu_s": self._median(self._ours, spent), "reference_cpu_s": self._median(self._stock, spent)}
         return {
             "name": f"peers: {name}",
             "unit": unit,
@@ -188,9 +195,14 @@ class Contest:
             "better": better,
             "target": ", ".join(wanted) or None,
             "met": met,
+            **burnt,
             "ours_durability": OURS_DURABILITY,
             "reference_durability": STOCK_DURABILITY,
         }
+
+    @staticmethod
+    def _median(side: list[Measured], reading: Reading) -> float:
+        return statistics.median(map(reading, side))
 
 
 def bound_row(name: str, unit: str, ours: float, most: float) -> Row:
@@ -228,19 +240,27 @@ def append_rows(started: Jobs) -> list[Row]:
         contest = Contest.of(lambda: started.ours("append", **same), lambda: started.stock("append", **same))  # noqa: B023
         name = f"append, batches of {batch}, each awaited (ours: synced)"
         found.append(
-            contest.row(name, "blocks/s", rate, reference_name=f"{stock_name} (not synced)", target=target, goal=goal)
+            contest.row(
+                name,
+                "blocks/s",
+                rate,
+                reference_name=f"{stock_name} (not synced)",
+                target=target,
+                goal=goal,
+                spent=cpu,
+            )
         )
     same = {"count": 20_000, "size": SIZE, "batch": 1}
     contest = Contest.of(lambda: started.ours("append", **same, ahead=1000), lambda: started.stock("append", **same))
     name = "append, single blocks, 1000 under way (ours: groups synced)"
-    found.append(contest.row(name, "blocks/s", rate, reference_name=f"{stock_name} (not synced)"))
+    found.append(contest.row(name, "blocks/s", rate, reference_name=f"{stock_name} (not synced)", spent=cpu))
     return found
 
 
 def get_rows(started: Jobs) -> list[Row]:
     same = {"count": COUNT, "size": SIZE, "gets": GETS}
     contest = Contest.of(lambda: started.ours("get", **same), lambda: started.stock("get", **same))
-    return [contest.row("random get, 100,000 blocks", "blocks/s", rate, reference_name="stock Hypercore")]
+    return [contest.row("random get, 100,000 blocks", "blocks/s", rate, reference_name="stock Hypercore", spent=cpu)]
 
 
 def bee_rows(started: Jobs) -> list[Row]:
@@ -253,7 +273,13 @@ def bee_rows(started: Jobs) -> list[Row]:
 
     return [
         contest.row(
-            name + title, "entries/s", reading(prefix, count), reference_name="stock Hyperbee", target=3.0, goal=4.0
+            name + title,
+            "entries/s",
+            reading(prefix, count),
+            reference_name="stock Hyperbee",
+            target=3.0,
+            goal=4.0,
+            spent=partial(cpu, prefix=f"{prefix}_"),
         )
         for title, prefix, count in (
             ("put, batches of 100", "put", COUNT),
