@@ -1,7 +1,8 @@
 """How keys and values become bytes: raw bytes, UTF-8 text, or JSON. Spec: npm `codecs` 3, as far as bees use it.
 
-Invariants: `decode(encode(value)) == value`; what we cannot encode is our mistake (`LocalError`), what we cannot decode
-is the writer's (`RemoteError`, reason "encoding"). Keys are compared as bytes, whatever their encoding.
+Invariants: `decode(encode(value)) == value`, but for floats from 2**53 to 1e21, which JavaScript writes as whole numbers
+of their leading digits; what we cannot encode is our mistake (`LocalError`), what we cannot decode is the writer's
+(`RemoteError`, reason "encoding"). Keys are compared as bytes, whatever their encoding.
 """
 
 import json
@@ -9,7 +10,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 from edge.errors import LocalError, RemoteError
 
-_FLOAT_WHOLE_MAX: Final = 1e21  # from here on JavaScript, too, writes an exponent
+_string: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Encoding(Protocol):
@@ -53,12 +54,11 @@ class _Utf8:
 
 
 class _Json:
-    """As `JSON.stringify` writes it, but for numbers below 1e-4 and from 1e21, which keep Python's notation."""
+    """As `JSON.stringify` writes it, names in the order that they are given in. Whole numbers may be of any size."""
 
     def encode(self, value: Any, /) -> bytes:
         try:
-            text = json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-            return text.encode()
+            return _text(value).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise LocalError(f"a value that JSON cannot hold: {error}") from error
 
@@ -69,15 +69,48 @@ class _Json:
             raise RemoteError("a key or value is no JSON", reason="encoding") from error
 
 
-def _plain(value: Any) -> Any:
-    """The value with whole floats as integers: JavaScript knows one kind of number and writes 2.0 as 2."""
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return int.__repr__(value)
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < _FLOAT_WHOLE_MAX else value
+        return number(value)
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return "{" + ",".join([f"{_name(name)}:{_text(item)}" for name, item in value.items()]) + "}"
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+        return "[" + ",".join([_text(item) for item in value]) + "]"
+    raise TypeError(f"there is none for {type(value).__name__}")
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"names are text, not {type(name).__name__}")
+    return _string(name)
+
+
+def number(value: float) -> str:
+    """As JavaScript writes it (ECMA-262, Number::toString). The digits are Python's too: the fewest that tell it apart.
+
+    Raises `ValueError` for one that is infinite or none.
+    """
+    text = float.__repr__(value)
+    if "e" not in text:
+        if "n" in text:
+            raise ValueError(f"{text} is no number")
+        return text.removesuffix(".0") if value else "0"
+    mantissa, _, exponent = text.partition("e")
+    places = int(exponent)
+    if not -7 < places < 21:
+        return f"{mantissa}e{places:+}"
+    sign, digits = "-" * (value < 0), mantissa.lstrip("-").replace(".", "")
+    if places < 0:
+        return f"{sign}0.{'0' * (-places - 1)}{digits}"
+    return sign + digits.ljust(places + 1, "0")
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -119,6 +119,12 @@ def test_stock_peers_still_make_the_checked_in_vectors(tmp_path: Path) -> None:
     assert make_vectors(tmp_path) == json.loads(VECTORS.read_text())
 
 
+@pytest.mark.interop
+def test_node_still_writes_numbers_as_the_checked_in_file_says() -> None:
+    made = subprocess.run(["node", "numbers.mjs"], cwd=HERE, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(made.stdout)["numbers"] == json.loads(VECTORS.with_name("numbers.json").read_text())["numbers"]
+
+
 @pytest.mark.parametrize("number", range(len(CASES)))
 async def test_the_same_operations_make_the_same_blocks(number: int) -> None:
     vectors = json.loads(VECTORS.read_text())

@@ -1,5 +1,8 @@
 """Keys and values as bytes."""
 
+import json
+import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +11,8 @@ from hypothesis import strategies as st
 
 from edge.errors import LocalError, RemoteError
 from edge.hyperbee.encodings import BINARY, JSON, UTF8, Encoding
+
+NUMBERS = Path(__file__).with_name("numbers.json")  # made by tests/interop/numbers.mjs
 
 VALUES = st.recursive(
     st.none()
@@ -24,7 +29,27 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_json_round_trips(value: Any) -> None:
+    assert as_javascript(JSON.decode(JSON.encode(value))) == as_javascript(value)
+
+
+def as_javascript(value: Any) -> Any:
+    """The value with every number as a double."""
+    if isinstance(value, list):
+        return [as_javascript(item) for item in value]
+    if isinstance(value, dict):
+        return {name: as_javascript(item) for name, item in value.items()}
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+@given(st.integers() | st.floats(-(2**53), 2**53))
+def test_numbers_that_javascript_holds_and_integers_come_back_as_they_were(value: float) -> None:
     assert JSON.decode(JSON.encode(value)) == value
+
+
+@pytest.mark.parametrize(("bits", "text"), json.loads(NUMBERS.read_text())["numbers"])
+def test_numbers_are_written_as_node_writes_them(bits: str, text: str) -> None:
+    (value,) = struct.unpack(">d", bytes.fromhex(bits))
+    assert JSON.encode({"n": [value]}) == f'{{"n":[{text}]}}'.encode()
 
 
 def test_json_is_what_javascript_writes() -> None:
@@ -45,7 +70,16 @@ def test_binary_takes_what_holds_bytes() -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "value"),
-    [(BINARY, "a"), (UTF8, b"a"), (UTF8, "\ud800"), (JSON, float("nan")), (JSON, object()), (JSON, "\ud800")],
+    [
+        (BINARY, "a"),
+        (UTF8, b"a"),
+        (UTF8, "\ud800"),
+        (JSON, float("nan")),
+        (JSON, -float("inf")),
+        (JSON, object()),
+        (JSON, "\ud800"),
+        (JSON, {1: "one"}),
+    ],
 )
 def test_what_has_no_form_is_our_mistake(encoding: Encoding, value: Any) -> None:
     with pytest.raises(LocalError):
