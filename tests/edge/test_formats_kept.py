@@ -55,6 +55,7 @@ def compare(core: Hypercore, expected: dict[str, Any]) -> None:
     assert core.tree_hash().hex() == expected["tree_hash"]
     assert core.signed is not None
     assert core.signed.length == expected["signed_length"]
+    assert core.verifier is not None
     core.verifier.verify(
         core.signed.signature, core.tree_hash(core.signed.length), core.signed.length, core.signed.fork
     )

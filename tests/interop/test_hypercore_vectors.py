@@ -135,6 +135,7 @@ async def test_a_core_of_ours_becomes_the_stock_core(vectors: Vectors, kind: str
         assert (core.length, core.fork) == (state["length"], state["fork"]) == (core.signed.length, core.signed.fork)
         assert core.tree_hash().hex() == state["tree_hash"]
         assert core.signed.signature.hex() == state["signature"]
+        assert core.verifier is not None
         core.verifier.verify(bytes.fromhex(state["signature"]), core.tree_hash(), core.length, core.fork)
 
     def stored(index: int) -> str:
@@ -144,6 +145,7 @@ async def test_a_core_of_ours_becomes_the_stock_core(vectors: Vectors, kind: str
     assert core.key.hex() == expected["key"]
     assert core.discovery_key.hex() == expected["discovery_key"] == discovery_key(core.key).hex()
     if expected["manifest"]:
+        assert core.manifest is not None
         assert core.manifest.encode().hex() == expected["manifest"]
     for state in expected["states"]:
         await core.append([block(vectors, i) for i in range(core.length, state["length"])], urgent=True)

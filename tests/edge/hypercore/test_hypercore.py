@@ -149,6 +149,7 @@ async def test_truncation_raises_the_fork_and_gives_indexes_new_content(open_cor
     assert core.tree_hash() == Tree().append(blocks(37))[0].hash()
     assert core.signed != before
     assert core.signed is not None
+    assert core.verifier is not None
     core.verifier.verify(core.signed.signature, core.tree_hash(), 37, 1)
     await core.append(blocks(5, 900), urgent=True)
     assert list(core.blocks()) == blocks(37) + blocks(5, 900)
@@ -294,6 +295,7 @@ async def test_the_newest_signature_is_on_disk_after_closing_and_lags_little_bef
     assert all(0 < later - earlier <= 64 for earlier, later in itertools.pairwise([0, *lengths]))
     core = await open_core(key_pair=None, create=False)
     assert core.signed is not None
+    assert core.verifier is not None
     core.verifier.verify(core.signed.signature, core.tree_hash(), 200, 0)
     await core.close()
 
@@ -496,6 +498,7 @@ async def test_a_quorum_signs_and_only_then_it_shows(tmp_path: Path) -> None:
     await first.sign(5)
     assert signed_length(first) == 5
     assert first.signed is not None
+    assert first.verifier is not None
     first.verifier.verify(first.signed.signature, first.tree_hash(5), 5, 0)
     await first.sign()
     late = await second.sign()

@@ -185,6 +185,7 @@ async def test_a_copied_store_holds_its_feeds_until_they_are_succeeded_or_releas
     assert copy.find("secret") == successor
     assert copy.find(feeds[1].key.hex()).name == ""
     core = await copy.open(successor, write=True)
+    assert core.manifest is not None
     assert core.manifest.linked == (feeds[1].key,)
     assert await core.append([b"x"], urgent=True) == 1
     await core.close()

@@ -70,6 +70,7 @@ async def judge(state: State) -> tuple[list[bytes], int]:
     for signed in life.shown:
         if signed.fork == fork:
             assert signed.length <= len(blocks)
+            assert core.verifier is not None
             core.verifier.verify(signed.signature, core.tree_hash(signed.length), signed.length, fork)
     assert await core.verify() == len(blocks)
     await core.close()
