@@ -6,9 +6,9 @@
         session = store.replicate(connection)       # every core of the store, over this connection, while it lasts
 
 The store owns its cores: `get` lends them, `release` gives them back, `close` closes all. A core that a peer asks for
-by its discovery key is opened then, and may be closed again once nobody uses it: descriptors stay bounded by
-`limits.CORES_OPEN_MAX`, however many cores lie on the disk. Knowing a discovery key gives a peer nothing; the
-replicator asks for proof that it knows the key.
+by its discovery key is opened then, served but not followed, and may be closed again once nobody uses it: no more than
+`limits.CORES_OPEN_MAX` idle ones keep descriptors, however many cores lie on the disk. Knowing a discovery key gives a
+peer nothing; the replicator asks for proof that it knows the key.
 
 A store that was copied, moved or restored from a backup *holds* its own feeds: they can be read, and fetch back what
 peers still have, but not be written, because a peer may hold signatures that this copy does not know. Writing goes on
@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Self
 
 from edge.crypto.hashing import discovery_key
-from edge.errors import ConfigError, LocalError, StorageError
+from edge.errors import ConfigError, LocalError, RemoteError, StorageError
 from edge.hypercore.catalog import Catalog, Feed
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest
@@ -46,6 +46,12 @@ class _Open:
     core: Hypercore
     replicator: Replicator
     users: int = 0
+    lookups: int = 0  # of peers, that have not got it yet
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody would miss it."""
+        return not self.users and not self.lookups and self.replicator.idle
 
 
 @dataclass(slots=True, eq=False)
@@ -58,11 +64,13 @@ class _Shared:
     replication_metrics: ReplicationMetrics | None
     cores_open_max: int
     catalog: Catalog = field(default_factory=Catalog)
+    stamp: object = None  # of the catalog's file: another one means that another process has changed it
     by_discovery_key: dict[bytes, Feed] = field(default_factory=dict)
     open: OrderedDict[bytes, _Open] = field(default_factory=OrderedDict)  # by key, least recently used first
     turns: dict[bytes, asyncio.Lock] = field(default_factory=dict)  # one opening or closing of a core at a time
     sessions: list[Session] = field(default_factory=list)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    trimming: asyncio.Task[None] | None = None
     closed: bool = False
 
 
@@ -132,16 +140,16 @@ class Corestore:
             feed = await self._create(name, key, encryption_key, compat=compat)
         return (await self._borrow(feed, encryption_key)).core
 
-    async def get_beside(self, owner: Hypercore, name: str, manifest: Manifest) -> Hypercore:
-        """The core that `manifest` defines and the key pair of `owner`, one of ours, signs; made where it is missing.
+    async def get_beside(self, owner: bytes, name: str, manifest: Manifest) -> Hypercore:
+        """The core of `manifest`, which the key pair of our core with the key `owner` signs; made where it is missing.
 
         It is kept as `name` under the owner's name. A drive keeps its content in one.
         """
         feed = self._shared.catalog.by_key(manifest.key())
         if feed is None:
-            parent = self._shared.catalog.by_key(owner.key)
+            parent = self._shared.catalog.by_key(owner)
             if parent is None or not parent.name:
-                raise ConfigError(owner.key.hex(), "its key pair is not here")
+                raise ConfigError(owner.hex(), "its key pair is not here")
             async with self._shared.changing:
                 feed = await self._shared.store.create_beside(parent, f"{parent.name}/{name}", manifest)
                 self._reload()
@@ -153,6 +161,8 @@ class Corestore:
         if entry is None or entry.core is not core or entry.users == 0:
             raise LocalError("a core is given back once, to the store that lent it")
         entry.users -= 1
+        if not entry.users:
+            entry.replicator.following = False
         await self._trim()
 
     async def forget(self, core: Hypercore) -> None:
@@ -161,7 +171,8 @@ class Corestore:
         if entry is None or entry.core is not core:
             raise LocalError("a core is forgotten by the store that lent it")
         async with self._shared.turns[core.key]:
-            await self._close(entry)
+            if self._shared.open.get(core.key) is entry:
+                await self._close(entry)
         async with self._shared.changing:
             await asyncio.to_thread(self._shared.store.forget, entry.feed)
             self._reload()
@@ -211,7 +222,7 @@ class Corestore:
         self._shared.sessions.append(session)
         for entry in list(self._shared.open.values()):
             if entry.users:
-                session.attach(entry.replicator)
+                _attach(session, entry)
         return session
 
     async def close(self) -> None:
@@ -223,17 +234,24 @@ class Corestore:
         for session in shared.sessions:
             session.close()
         errors = []
-        for entry in list(shared.open.values()):
-            try:
-                await self._close(entry)
-            except Exception as error:  # noqa: BLE001 - the other cores are closed first
-                errors.append(error)
+        for key, turn in list(shared.turns.items()):
+            async with turn:  # after whoever opens or closes it
+                entry = shared.open.get(key)
+                try:
+                    if entry is not None:
+                        await self._close(entry)
+                except Exception as error:  # noqa: BLE001 - the other cores are closed first
+                    errors.append(error)
+        if shared.trimming is not None:
+            await asyncio.wait([shared.trimming])
         if errors:
             raise errors[0]
 
     # --- within ------------------------------------------------------------------------------------------------------
 
     def _find(self, name: str | None, key: bytes | None) -> Feed | None:
+        if self._shared.stamp != self._shared.store.stamp():
+            self._reload()
         catalog = self._shared.catalog
         return catalog.by_name(self._prefix + name) if name is not None else catalog.by_key(key or b"")
 
@@ -255,17 +273,17 @@ class Corestore:
         entry = await self._opened(feed, encryption_key)
         entry.users += 1
         if entry.users == 1:
+            entry.replicator.following = True
             for session in self._shared.sessions:
                 if not session.connection.closed:
-                    session.attach(entry.replicator)
+                    _attach(session, entry)
         await self._trim()
         return entry
 
     async def _opened(self, feed: Feed, encryption_key: bytes | None) -> _Open:
         shared = self._shared
         async with shared.turns.setdefault(feed.key, asyncio.Lock()):
-            if shared.closed:
-                raise ConfigError(feed.name or feed.key.hex(), "the store is closed")
+            await self._check_open(feed)
             entry = shared.open.get(feed.key)
             if entry is None:
                 write = shared.write and bool(feed.name)
@@ -276,12 +294,23 @@ class Corestore:
                     encryption_key=encryption_key,
                     metrics=shared.storage_metrics,
                 )
-                entry = shared.open[feed.key] = _Open(feed, core, Replicator(core, shared.replication_metrics))
+                await self._check_open(feed, core)
+                replicator = Replicator(core, shared.replication_metrics, following=False)
+                replicator.on_idle = self._on_idle
+                entry = shared.open[feed.key] = _Open(feed, core, replicator)
             shared.open.move_to_end(feed.key)
             return entry
 
+    async def _check_open(self, feed: Feed, core: Hypercore | None = None) -> None:
+        if self._shared.closed:
+            if core is not None:
+                await core.close()
+            raise ConfigError(feed.name or feed.key.hex(), "the store is closed")
+
     def _lookup(self, wanted: bytes) -> Awaitable[Replicator | None] | None:
         """For a session: a peer names a discovery key. One that is not ours is refused at once, without a task."""
+        if wanted not in self._shared.by_discovery_key and self._shared.stamp != self._shared.store.stamp():
+            self._reload()
         feed = self._shared.by_discovery_key.get(wanted)
         return None if feed is None or self._shared.closed else self._lookup_feed(feed)
 
@@ -291,19 +320,38 @@ class Corestore:
         except (StorageError, ConfigError) as error:
             logger.warning("a peer asked for %s, which cannot be opened: %s", feed.name or feed.key.hex(), error)
             return None
-        await self._trim(keep=entry)
-        return entry.replicator
+        entry.lookups += 1
+        try:
+            await self._trim()
+        finally:
+            entry.lookups -= 1
+        return entry.replicator  # the session opens its channel before anything else can happen
 
-    async def _trim(self, keep: _Open | None = None) -> None:
+    def _on_idle(self) -> None:
+        """The last peer of a core has left."""
+        shared = self._shared
+        if shared.trimming is None and not shared.closed and len(shared.open) > shared.cores_open_max:
+            shared.trimming = asyncio.create_task(self._trim_later())
+
+    async def _trim_later(self) -> None:
+        try:
+            await self._trim()
+        finally:
+            self._shared.trimming = None
+
+    async def _trim(self) -> None:
         """Close what nobody uses, least recently used first, while more is open than should be."""
         shared = self._shared
-        for entry in list(shared.open.values()):
-            if len(shared.open) <= shared.cores_open_max:
+        while len(shared.open) > shared.cores_open_max and not shared.closed:
+            entry = next((entry for entry in shared.open.values() if entry.idle), None)
+            if entry is None:
                 return
-            if entry is not keep and not entry.users and not entry.replicator.peers:
-                async with shared.turns[entry.feed.key]:
-                    if not entry.users and shared.open.get(entry.feed.key) is entry:
+            async with shared.turns[entry.feed.key]:
+                if entry.idle and shared.open.get(entry.feed.key) is entry:
+                    try:
                         await self._close(entry)
+                    except StorageError as error:  # whoever asked for another core is not to blame
+                        logger.warning("closing %s: %s", entry.feed.name or entry.feed.key.hex(), error)
 
     async def _close(self, entry: _Open) -> None:
         del self._shared.open[entry.feed.key]
@@ -312,5 +360,13 @@ class Corestore:
 
     def _reload(self) -> None:
         shared = self._shared
+        shared.stamp = shared.store.stamp()
         shared.catalog = shared.store.catalog()
         shared.by_discovery_key = {discovery_key(feed.key): feed for feed in shared.catalog.feeds}
+
+
+def _attach(session: Session, entry: _Open) -> None:
+    try:
+        session.attach(entry.replicator)
+    except RemoteError as error:  # it has as many as it can have; others may have room
+        logger.warning("%s: %s", entry.feed.name or entry.feed.key.hex(), error)

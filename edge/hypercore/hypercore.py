@@ -133,7 +133,14 @@ class Hypercore:
             log = OsDisk(directory / "log", create=create)
             return cls._recovered(log, OsDisk(directory / "derived", create=True), header, options)
 
-        core = await asyncio.to_thread(at_work)
+        opening = asyncio.ensure_future(asyncio.to_thread(at_work))
+        try:
+            core = await asyncio.shield(opening)
+        except asyncio.CancelledError:  # the thread goes on: let go of what it has opened
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                opening.result()._state.close()
+            raise
         return await core._start(key)
 
     @classmethod
@@ -286,7 +293,10 @@ class Hypercore:
         extra = RECORD_COST + self._padding
         cost = sum(map(len, blocks)) + extra * len(blocks)
         if not self._queue.fits(len(blocks), cost) or max(map(len, blocks)) > BLOCK_BYTES_MAX:
-            raise LocalError(f"{len(blocks)} blocks of {cost} bytes in all are too much for one group")
+            raise LocalError(
+                f"{len(blocks)} blocks of {cost} bytes in all are too much for one group: it takes "
+                f"{self._room.records} blocks and {self._room.cost} bytes in all, {BLOCK_BYTES_MAX} in one block"
+            )
         await self._queue.room_for(len(blocks), cost)
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.put(Append(blocks, cost, urgent, time.monotonic(), done, whole))

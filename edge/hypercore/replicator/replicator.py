@@ -53,7 +53,7 @@ class Replicator:
     """The peers of one core.
 
     `following`: stay in touch and learn of longer logs even while nothing is wanted; without it a channel is closed
-    once neither side wants anything. `uploading`: serve blocks.
+    once neither side wants anything. `uploading`: serve blocks. `on_idle` is called whenever the last channel has gone.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Replicator:
         self.core = core
         self.peers: list[Peer] = []
         self.closed = False
+        self.on_idle: Callable[[], None] | None = None
         self.sessions: dict[Session, None] = {}  # a set that keeps its order
         self._metrics = metrics
         self._following = following
@@ -133,6 +134,11 @@ class Replicator:
         return length - sum(end - start for start, end in self.core.held(0, length))
 
     @property
+    def idle(self) -> bool:
+        """Whether no peer has a channel, or is asked for one."""
+        return not any(session.has_channel(self) for session in self.sessions)
+
+    @property
     def downloading(self) -> bool:
         """Whether we want anything."""
         if self._following or self.core.demand.open or any(peer.inflight for peer in self.peers):
@@ -193,6 +199,8 @@ class Replicator:
             self.peers.remove(peer)
             self._asker.abandon(peer, cancel=False)
             self._due()
+        if self.on_idle is not None and self.idle:
+            self.on_idle()
 
     def drained(self, peer: Peer) -> None:
         """The connection of `peer` takes more again."""

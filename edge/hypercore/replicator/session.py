@@ -70,6 +70,8 @@ class Session:
             return
         if len(self._cores) >= CORES_PER_SESSION_MAX:
             raise RemoteError(f"more than {CORES_PER_SESSION_MAX} cores over one connection", reason="cores")
+        for session in [each for each in replicator.sessions if each.connection.closed]:
+            del replicator.sessions[session]  # its channel was idle when the connection ended
         self._cores[key] = replicator
         replicator.sessions[self] = None
         self._open(replicator)
@@ -92,6 +94,10 @@ class Session:
             replicator.sessions.pop(self, None)
         elif replicator.core.discovery_key not in self._peers:
             self._open(replicator)
+
+    def has_channel(self, replicator: Replicator) -> bool:
+        """Whether a channel is open, or asked for."""
+        return replicator.core.discovery_key in self._peers
 
     def waits_for(self, replicator: Replicator, since: float) -> bool:
         """Whether the peer has not said yet how long its log is, and was asked after `since`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import edge.hypercore.replicator.replicator
 from edge.crypto.keys import KeyPair
 from edge.errors import ConfigError, LocalError, StorageError, StorageFault
 from edge.hypercore.corestore import Corestore
@@ -103,37 +104,46 @@ async def test_twenty_cores_over_one_connection_are_opened_when_asked_for(tmp_pa
     await other.close()
 
 
-async def test_two_hundred_cores_served_over_one_connection_do_not_stay_open(tmp_path: Path) -> None:
-    one = await Corestore.open(tmp_path / "one", cores_open_max=8)
-    async with await Corestore.open(tmp_path / "other", cores_open_max=8) as other:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels are idle soon after the last wish."""
+    monkeypatch.setattr(edge.hypercore.replicator.replicator, "LINGER_S", 0.1)
+    monkeypatch.setattr(edge.hypercore.replicator.replicator, "TICK_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("count", "most"), [(16, 4), pytest.param(200, 64, marks=pytest.mark.soak)])
+async def test_cores_served_over_one_connection_do_not_stay_open(tmp_path: Path, count: int, most: int) -> None:
+    one = await Corestore.open(tmp_path / "one", cores_open_max=most)
+    async with await Corestore.open(tmp_path / "other", cores_open_max=most) as other:
         cores = []
-        for number in range(200):
+        for number in range(count):
             core = await one.get(f"core-{number}")
             await core.append([b"%d" % number], urgent=True)
             cores.append(core.key)
             await one.release(core)
-        assert len(one._shared.open) <= 8
+        assert len(one._shared.open) <= most
         async with linked(one, other):
-            for start in range(0, 200, 20):
-                copies = [await other.get(key=key) for key in cores[start : start + 20]]
-                async with asyncio.TaskGroup() as group:
-                    for copy in copies:
-                        group.create_task(downloaded(copy, 1))
+            copies = [await other.get(key=key) for key in cores]
+            async with asyncio.TaskGroup() as group:
                 for copy in copies:
-                    await other.release(copy)
+                    group.create_task(downloaded(copy, 1))
+            assert len(one._shared.open) == count
+            for copy in copies:
+                await other.release(copy)
             async with asyncio.timeout(60):
-                while len(one._shared.open) > 8 or len(other._shared.open) > 8:
+                while len(one._shared.open) > most or len(other._shared.open) > most:
                     await asyncio.sleep(0.1)
             again = await other.get(key=cores[3])
             again.download(0)
             core = await one.get("core-3", create=False)
             await core.append([b"later"], urgent=True)
             await downloaded(again, 2)
-            assert len(one._shared.open) <= 8
-        assert not any(entry.replicator.sessions for entry in one._shared.open.values() if not entry.users)
+            assert len(one._shared.open) <= most
     await one.close()
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_sessions_of_ended_connections_are_forgotten(tmp_path: Path) -> None:
     async with await Corestore.open(tmp_path / "one") as one, await Corestore.open(tmp_path / "other") as other:
         core = await one.get("a")
