@@ -25,7 +25,8 @@ from edge.errors import RemoteError
 ROOT = Path(__file__).parent.parent
 PEAK_PER_BYTE = 4
 PEAK_BYTES = 128 * 1024  # what a target may need whatever its input: a state machine, an event loop, caches
-TRACED_EVERY = 16  # executions; tracing costs several times the execution
+TRACED_EVERY = 16  # runs of TRACED_RUN executions; tracing costs several times the execution ...
+TRACED_RUN = 128  # ... and each start of it 10 KB that Python never gives back
 INPUT_BYTES_MAX = 64 * 1024
 EDGES = (0, 1, 2, 31, 32, 33, 63, 64, 127, 128, 252, 253, 254, 255, 256, 65_535, 65_536, 2**24, 2**31 - 1, 2**32 - 1)
 EDGES_WIDE = (2**32, 2**40, 2**48, 2**53 - 1, 2**53, 2**63, 2**64 - 1)
@@ -193,11 +194,8 @@ def _mutate(data: bytearray, rng: Random, pool: tuple[bytes, ...]) -> None:
 
 
 def judge(target: Target, data: bytes, *, traced: bool) -> None:
-    """Run one input. Raises `Broken`."""
-    outer = tracemalloc.is_tracing()
+    """Run one input; `traced` where allocations are being traced, so that they are judged too. Raises `Broken`."""
     if traced:
-        if not outer:
-            tracemalloc.start()
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
     try:
@@ -208,8 +206,6 @@ def judge(target: Target, data: bytes, *, traced: bool) -> None:
         raise Broken(f"{target.name} raised {type(error).__name__}: {error}") from error
     finally:
         peak = tracemalloc.get_traced_memory()[1] - before if traced else 0
-        if traced and not outer:
-            tracemalloc.stop()
     per_byte, room = target.bounds
     if peak > per_byte * len(data) + room:
         raise Broken(f"{target.name} allocated {peak} bytes for an input of {len(data)}")
@@ -222,13 +218,21 @@ def run(target: Target, seed: int, *, executions: int, seconds: float = float("i
     if target.corpus:  # what it makes once and keeps is not for an input to answer for
         with contextlib.suppress(Exception):
             target.call(target.corpus[0])
-    while done < executions and (done <= len(target.examples) or time.monotonic() < until):
-        number = first + done
-        data = make_input(target, seed, number)
-        try:
-            judge(target, data, traced=number < len(target.examples) or number % TRACED_EVERY == 0)
-        except Broken as error:
-            how = f"--only {target.name} --seed {seed} --first {number} --executions 1"
-            raise Broken(f"{error}\n  again: {how}\n  input: {data[:400].hex()} ({len(data)} bytes)") from error
-        done += 1
+    outer = tracemalloc.is_tracing()
+    try:
+        while done < executions and (done <= len(target.examples) or time.monotonic() < until):
+            number = first + done
+            data = make_input(target, seed, number)
+            traced = number < len(target.examples) or number // TRACED_RUN % TRACED_EVERY == 0
+            if traced is not tracemalloc.is_tracing() and not outer:
+                (tracemalloc.start if traced else tracemalloc.stop)()
+            try:
+                judge(target, data, traced=traced)
+            except Broken as error:
+                how = f"--only {target.name} --seed {seed} --first {number} --executions 1"
+                raise Broken(f"{error}\n  again: {how}\n  input: {data[:400].hex()} ({len(data)} bytes)") from error
+            done += 1
+    finally:
+        if tracemalloc.is_tracing() and not outer:
+            tracemalloc.stop()
     return done

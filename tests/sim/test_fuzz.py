@@ -5,7 +5,7 @@ from support_fuzzing import Broken, Target, make_input, run, targets
 
 from edge.errors import RemoteError
 
-EXECUTIONS, SECONDS = 300, 0.25  # of each target, whichever comes first; the corpus always
+EXECUTIONS, SECONDS = 10_000, 1.0  # of each target, whichever comes first; the examples always
 
 
 @pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
