@@ -1,8 +1,8 @@
 """How keys and values become bytes: raw bytes, UTF-8 text, or JSON. Spec: npm `codecs` 3, as far as bees use it.
 
-Invariants: `decode(encode(value)) == value`, but for floats from 2**53 to 1e21, which JavaScript writes as whole numbers
-of their leading digits; what we cannot encode is our mistake (`LocalError`), what we cannot decode is the writer's
-(`RemoteError`, reason "encoding"). Keys are compared as bytes, whatever their encoding.
+Invariants: `decode(encode(value)) == value`, but for floats from 2**53 to 1e21, which JavaScript writes as the whole
+number of their leading digits; what we cannot encode is our mistake (`LocalError`), what we cannot decode is the
+writer's (`RemoteError`, reason "encoding"). Keys are compared as bytes, whatever their encoding.
 """
 
 import json

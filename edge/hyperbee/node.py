@@ -114,8 +114,10 @@ class Branch:
         """Load the child at `index`, of which only the pointer is here."""
         pointer = self.children[index]
         assert isinstance(pointer, int)
-        child = Child(pointer >> OFFSET_BITS, pointer & OFFSET_MASK, Branch.of(load(pointer), pointer))
-        self.children[index] = child
+        node = load(pointer)
+        below = node.children
+        branch = Branch(list(node.seqs), node.keys[:], list(below) if below else [], pointer, node)
+        child = self.children[index] = Child(pointer >> OFFSET_BITS, pointer & OFFSET_MASK, branch)
         return child
 
     def insert(self, seq: int, key: bytes, right: "Branch | None" = None) -> bool:

@@ -157,8 +157,8 @@ class Reader:
         self.log: Final = log
         self.fork = log.fork
         self._blocks: Cache[Block] = Cache(cache_bytes // 8, _block_cost)
-        self._keys: Cache[bytes] = Cache(cache_bytes // 8, _key_cost)
-        self._nodes: Cache[Node] = Cache(cache_bytes * 3 // 4, attrgetter("cost"))
+        self._keys: Cache[bytes] = Cache(cache_bytes // 16, _key_cost)
+        self._nodes: Cache[Node] = Cache(cache_bytes * 13 // 16, attrgetter("cost"))
 
     def at(self, fork: int) -> None:
         """Call before reading on, whenever something was awaited. Raises `VersionGone` if the log's fork is another."""
