@@ -118,6 +118,8 @@ PROOF_NODES_MAX: Final = 128  # of one kind in one proof; 52 roots and 52 siblin
 PATCH_NODES_MAX: Final = 64  # in one signature, where signers signed different lengths; fits SIGNATURE_BYTES_MAX
 CONFLICT_BYTES_MAX: Final = 128 * 1024  # two upgrades, two signatures and a manifest, each at its own bound
 
+CORE_BLOCKS_MAX: Final = 2**36  # of a log that is followed: its node file, 5.5 TB with holes, is one that ext4 can hold
+
 # --- replication -----------------------------------------------------------------------------------------------------
 REQUESTS_IN_FLIGHT_MAX: Final = 512  # asked of one peer for one core; stock peers accept as many
 REQUESTS_IN_FLIGHT_START: Final = 64  # until a peer has shown that it answers

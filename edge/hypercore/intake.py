@@ -26,7 +26,13 @@ from edge.hypercore.records import NODE_BYTES, PUT, RecordKind, Upgrade, encode_
 from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
 from edge.hypercore.write_queue import Received, Records, Room, WriteQueue, settle
-from edge.limits import BLOCK_BYTES_MAX, MANIFEST_USER_DATA_BYTES_MAX, RECORD_BYTES_MAX, SIGNATURE_BYTES_MAX
+from edge.limits import (
+    BLOCK_BYTES_MAX,
+    CORE_BLOCKS_MAX,
+    MANIFEST_USER_DATA_BYTES_MAX,
+    RECORD_BYTES_MAX,
+    SIGNATURE_BYTES_MAX,
+)
 from edge.storage.log import RECORD_COST
 
 _PARTS: Final = 4  # records that one answer may bring: manifest, upgrade, nodes, block; or nodes of a whole group
@@ -125,6 +131,7 @@ class Intake:
         signed, tree = whole.signed, whole.signed_tree
         if signed is None or tree is None or signed.fork <= self.fork:
             raise LocalError("a fork is followed once its whole upgrade is proven, and it is higher")
+        _check_length(tree)
         if self.verifier is None:
             verifier = Verifier.of_compat(self._state.header.key)
             verifier.verify_tree(signed.signature, tree, signed.fork)
@@ -159,6 +166,8 @@ class Intake:
         if data.block is not None or data.hash is not None or data.seek is not None or data.upgrade is not None:
             self._check_place(data.fork, data.block.index if data.block and not data.upgrade else 0)
             proven = self._check(data, verifier)
+            if proven.signed_tree is not None:
+                _check_length(proven.signed_tree)
         entry = self._room(_PARTS_COST + 64 * len(proven.nodes) if proven else _PARTS_COST)
         if entry.puts and proven is not None and (data.block is None or data.block.index < self.ahead.length):
             self._queue.hurry(entry)  # what is proven now may rest on those blocks, so it must not come before them
@@ -417,6 +426,11 @@ def _in_order(entry: Received, indexes: list[int]) -> Records:
     found = list(nodes.values())
     parts = [found[start : start + _NODES_MAX] for start in range(0, len(found), _NODES_MAX)]
     return [(RecordKind.NODES, encode_nodes(part)) for part in parts] + bare
+
+
+def _check_length(tree: Tree) -> None:
+    if tree.length > CORE_BLOCKS_MAX:
+        raise RemoteError(f"a log of {tree.length} blocks; at most {CORE_BLOCKS_MAX}", reason="too_large")
 
 
 def _too_large(block: BlockProof) -> RemoteError:

@@ -25,7 +25,6 @@ _PAGE_NODES: Final = 128  # read at once: the siblings of a block, and of its ne
 _PAGES_MAX: Final = 16  # kept; 80 KiB a core
 _FLUSH_NODES: Final = 2048
 _NO_HASH: Final = bytes(32)
-_ERASE_BYTES: Final = 256 * 1024
 
 
 class NodeFile:
@@ -129,8 +128,8 @@ class NodeFile:
             for index in over:
                 if index * _NODE_BYTES < size:
                     self._file.pwrite(bytes(_NODE_BYTES), index * _NODE_BYTES)
-            for offset in range(first * _NODE_BYTES, size, _ERASE_BYTES):
-                self._file.pwrite(bytes(min(_ERASE_BYTES, size - offset)), offset)
+            if first * _NODE_BYTES < size:
+                self._file.truncate(first * _NODE_BYTES)  # zeros would fill the holes of a long log with few blocks
         except OSError:
             self.complete = False  # what is found may be of another history: it will not lead to a root
 

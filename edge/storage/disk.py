@@ -25,6 +25,10 @@ class File(Protocol):
         """Write all of `data`, or raise."""
         ...
 
+    def truncate(self, size: int) -> None:
+        """Cut off what lies from byte `size` on. Only derived files are cut: how a power cut leaves it is unsaid."""
+        ...
+
     def datasync(self) -> None:
         """Return only when everything written, and the size, has reached the device. After an error: never retry."""
         ...

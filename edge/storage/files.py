@@ -35,6 +35,10 @@ class OsFile:
         while written < len(data):
             written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
 
+    def truncate(self, size: int) -> None:
+        """ftruncate(2)."""
+        os.ftruncate(self._descriptor, size)
+
     def datasync(self) -> None:
         """fdatasync(2): data, and the size where it changed."""
         os.fdatasync(self._descriptor)

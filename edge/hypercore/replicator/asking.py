@@ -34,6 +34,7 @@ from edge.hypercore.replicator.peer import Peer
 from edge.hypercore.replicator.planner import Planner
 from edge.limits import (
     BACKLOG_BYTES_MAX,
+    CORE_BLOCKS_MAX,
     HOTSWAP_AFTER_S,
     HOTSWAP_REQUESTS_MAX,
     REFUSALS_MAX,
@@ -77,7 +78,7 @@ class Asker:
     def can_upgrade(self, peer: Peer) -> bool:
         """Whether `peer` has, and can prove, a longer log than ours."""
         core = self._core
-        if peer.fork != core.fork or peer.length <= core.ahead.length or not peer.can_upgrade:
+        if peer.fork != core.fork or not core.ahead.length < peer.length <= CORE_BLOCKS_MAX or not peer.can_upgrade:
             return False
         try:
             shown = core.shown

@@ -25,6 +25,7 @@ from edge.hypercore.replicator.contract import Core
 from edge.hypercore.replicator.metrics import ReplicationMetrics
 from edge.hypercore.replicator.peer import Peer
 from edge.hypercore.verifier import Verifier
+from edge.limits import CORE_BLOCKS_MAX
 
 
 class Step(Enum):
@@ -63,7 +64,7 @@ class Forks:
         """What to ask `peer` next about its fork, if it is the one to be asked; the id is the caller's."""
         core, reorg = self._core, self._reorg
         if reorg is None or (reorg.step is Step.TREE and peer.fork > reorg.fork):
-            if peer.fork <= core.fork or not peer.length:
+            if peer.fork <= core.fork or not 0 < peer.length <= CORE_BLOCKS_MAX:
                 return None
             self._reorg = _Reorg(peer, peer.fork, Step.TREE)
             return Request(

@@ -37,7 +37,7 @@ from edge.hypercore.replicator.forks import Forks
 from edge.hypercore.replicator.metrics import ReplicationMetrics
 from edge.hypercore.replicator.peer import Peer, hear_bitfield, hear_range
 from edge.hypercore.replicator.serving import Server
-from edge.limits import INTEGER_MAX, PEERS_PER_CORE_MAX, REQUEST_TIMEOUT_MIN_S
+from edge.limits import CORE_BLOCKS_MAX, INTEGER_MAX, PEERS_PER_CORE_MAX, REQUEST_TIMEOUT_MIN_S
 
 if TYPE_CHECKING:
     from edge.hypercore.replicator.session import Session
@@ -437,7 +437,8 @@ class Replicator:
         if any(session.waits_for(self, now - REQUEST_TIMEOUT_MIN_S) for session in self.sessions):
             return True
         return any(
-            peer.may_be_asked(now) and ((peer.fork > core.fork and peer.length) or self._asker.can_upgrade(peer))
+            peer.may_be_asked(now)
+            and ((peer.fork > core.fork and 0 < peer.length <= CORE_BLOCKS_MAX) or self._asker.can_upgrade(peer))
             for peer in self.peers
         )
 

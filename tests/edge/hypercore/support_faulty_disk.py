@@ -43,6 +43,10 @@ class FaultyFile:
         self._faults.check("pwrite", self._name)
         self._file.pwrite(data, offset)
 
+    def truncate(self, size: int) -> None:
+        self._faults.check("truncate", self._name)
+        self._file.truncate(size)
+
     def datasync(self) -> None:
         self._faults.check("datasync", self._name)
         self._file.datasync()

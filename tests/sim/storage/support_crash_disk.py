@@ -142,6 +142,16 @@ class CrashFile:
         self._inode.write(content, offset)
         self._disk.changed()
 
+    def truncate(self, size: int) -> None:
+        """A derived file is cut: what a power cut then leaves of it is anything, zeros here."""
+        assert self._open
+        if error := self._disk.fails("truncate"):
+            raise error
+        inode = self._inode
+        inode.write(bytes(max(len(inode.volatile) - size, 0)), size)
+        inode.volatile = bytearray(inode.volatile[:size])
+        self._disk.changed()
+
     def datasync(self) -> None:
         assert self._open
         inode = self._inode

@@ -393,11 +393,11 @@ async def test_an_impossible_length_is_not_believed() -> None:
     rogue.answer = lambda request: Data(
         request.id,
         0,
-        upgrade=UpgradeProof(0, 2**52, (Node(2**52 - 1, 5, bytes(32)),), (), bytes(64)),
-        block=BlockProof(2**51, b"x", ()) if request.block else None,
+        upgrade=UpgradeProof(0, 2**36, (Node(2**36 - 1, 5, bytes(32)),), (), bytes(64)),
+        block=BlockProof(2**35, b"x", ()) if request.block else None,
     )
     replica.demand.range(0)
-    rogue.sync(2**52)
+    rogue.sync(2**36)
     rogue.say(MessageType.RANGE, Range(False, 0, 2**53 - 1).encode())
     world.run(5.0)
     assert replica.length == 0
@@ -428,8 +428,8 @@ async def test_who_answers_an_upgrade_with_something_else_does_not_keep_it_from_
 
     rogue.answer = answer
     link.cut()
-    rogue.sync(2**40, acked=20)
-    rogue.say(MessageType.RANGE, Range(False, 0, 2**40).encode())
+    rogue.sync(2**30, acked=20)
+    rogue.say(MessageType.RANGE, Range(False, 0, 2**30).encode())
     world.run(5.0)
     assert asked
     assert len(asked) < 20
@@ -465,3 +465,22 @@ async def test_answers_that_lead_nowhere_are_not_asked_for_again_and_again() -> 
     world.connect(replica, writer)
     world.run(5.0)
     assert replica.blocks == {33: writer.blocks[33]}
+
+
+@pytest.mark.parametrize("fork", [0, 1])
+async def test_a_log_too_long_to_be_kept_is_not_asked_for(fork: int) -> None:
+    world = World()
+    writer = world.writer(*numbered(10))
+    replica = world.replica(writer, manifest=True)
+    rogue = Rogue(world, replica)
+    replica.demand.range(0)
+    news = replica.demand.upgrade()
+    rogue.sync(2**53 - 1, fork=fork)
+    rogue.say(MessageType.RANGE, Range(False, 0, 2**53 - 1).encode())
+    world.run(10.0)
+    assert MessageType.REQUEST not in rogue.kinds()
+    assert news.result() is False
+    assert len(world.replicator(replica).peers[0].wanted) <= WANTS_MAX
+    world.connect(replica, writer)
+    world.run(5.0)
+    assert replica.blocks == writer.blocks
