@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support_linked_stores import linked
 from support_stock import StockPeer
 
 from edge.crypto.keys import KeyPair
 from edge.errors import StorageError, StorageFault
 from edge.hypercore.corestore import Corestore
 from edge.hypercore.hypercore import Hypercore
-from edge.hyperswarm.connection import Connection, connect
-from edge.hyperswarm.server import serve
+from edge.hyperswarm.connection import connect
 
 pytestmark = pytest.mark.interop
 
@@ -36,22 +36,6 @@ async def downloaded(core: Hypercore, length: int) -> None:
         while core.length < length:
             await core.changed(core.length, core.fork)
         await core.download(0, length).done
-
-
-@asynccontextmanager
-async def linked(shop: Corestore, other: Corestore) -> AsyncIterator[None]:
-    def met(connection: Connection) -> None:
-        other.replicate(connection)
-
-    server = await serve("127.0.0.1", 0, key_pair=KeyPair.generate(), on_connection=met)
-    connection = await connect("127.0.0.1", server.port, key_pair=KeyPair.generate())
-    shop.replicate(connection)
-    try:
-        yield
-    finally:
-        connection.close()
-        await connection.wait_closed()
-        await server.close()
 
 
 @asynccontextmanager

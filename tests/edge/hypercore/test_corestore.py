@@ -2,40 +2,18 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support_linked_stores import linked
 
 import edge.hypercore.replicator.replicator
-from edge.crypto.keys import KeyPair
 from edge.errors import ConfigError, LocalError, StorageError, StorageFault
 from edge.hypercore.corestore import Corestore
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest, Signer
-from edge.hyperswarm.connection import Connection, connect
-from edge.hyperswarm.server import serve
 
 ENCRYPTION_KEY = b"\x05" * 32
-
-
-@asynccontextmanager
-async def linked(one: Corestore, other: Corestore) -> AsyncIterator[None]:
-    """The two replicate while inside."""
-
-    def met(connection: Connection) -> None:
-        one.replicate(connection)
-
-    server = await serve("127.0.0.1", 0, key_pair=KeyPair.generate(), on_connection=met)
-    connection = await connect("127.0.0.1", server.port, key_pair=KeyPair.generate())
-    other.replicate(connection)
-    try:
-        yield
-    finally:
-        connection.close()
-        await server.close()
-        await connection.wait_closed()
 
 
 async def downloaded(core: Hypercore, length: int) -> None:

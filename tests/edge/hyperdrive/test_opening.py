@@ -3,41 +3,20 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from support_drive_logs import apply, content
+from support_linked_stores import linked
 
-from edge.crypto.keys import KeyPair, write_secret
+from edge.crypto.keys import write_secret
 from edge.errors import ConfigError, StorageError
 from edge.hypercore.corestore import Corestore
 from edge.hyperdrive.drive import Hyperdrive
 from edge.hyperdrive.opening import open_drive
-from edge.hyperswarm.connection import Connection, connect
-from edge.hyperswarm.server import serve
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 ENCRYPTION_KEY = b"\x05" * 32
-
-
-@asynccontextmanager
-async def linked(one: Corestore, other: Corestore) -> AsyncIterator[None]:
-    """The two replicate while inside."""
-
-    def met(connection: Connection) -> None:
-        one.replicate(connection)
-
-    server = await serve("127.0.0.1", 0, key_pair=KeyPair.generate(), on_connection=met)
-    connection = await connect("127.0.0.1", server.port, key_pair=KeyPair.generate())
-    other.replicate(connection)
-    try:
-        yield
-    finally:
-        connection.close()
-        await server.close()
-        await connection.wait_closed()
 
 
 async def reached(drive: Hyperdrive, version: int) -> None:
