@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from edge.errors import StorageError, StorageFault
 from edge.hypercore.demand import Demand
 from edge.hypercore.events import Closed, Event, Frozen, Grown, Listener, Stored, Truncated
-from edge.hypercore.write_queue import closing
+from edge.hypercore.write_queue import closing, frozen
 
 
 class Announcing:
@@ -49,7 +48,8 @@ class Announcing:
             elif isinstance(event, Truncated):
                 self._demand.truncated(event.length)
             elif isinstance(event, Frozen):
-                self._demand.close(StorageError("the core is frozen", fault=StorageFault.READ_ONLY))
+                self._demand.close(frozen())
+                self._wake()
             elif isinstance(event, Grown):
                 self._demand.grown()
                 self._wake()

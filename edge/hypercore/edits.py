@@ -4,6 +4,7 @@ Each function gives the records of one change and what to do once they are durab
 when the change's turn has come, so it speaks of the state that every write before it has left.
 """
 
+import itertools
 from collections.abc import Callable
 
 from edge.errors import LocalError, RemoteError, SignatureError
@@ -12,6 +13,7 @@ from edge.hypercore.events import Cleared, Event, Frozen, Grown, Truncated
 from edge.hypercore.records import Partial, RecordKind, Signed, encode_clear, encode_nodes, encode_truncate
 from edge.hypercore.signing import Signing
 from edge.hypercore.state import CoreState
+from edge.hypercore.verifier import Part, Verifier
 from edge.hypercore.write_queue import Records
 from edge.limits import INTEGER_MAX
 
@@ -51,11 +53,10 @@ def signature_part(state: CoreState, signing: Signing, part: Partial) -> Prepare
     tree_hash = state.tree_at(part.length).hash()
     verifier.verify_single(part.signer, part.signature, tree_hash, part.length, part.fork)
     records: Records = [(RecordKind.PARTIAL, part.encode())]
-    parts = {signer: signature for (at, signer), signature in state.oplog.partials.items() if at == part.length}
-    parts[part.signer] = part.signature
-    newest = signing.signed.length if signing.signed else 0
-    if len(parts) >= verifier.manifest.quorum and part.length > newest:
-        records.append((RecordKind.SIGNATURE, Signed(part.length, part.fork, verifier.assemble(parts)).encode()))
+    parts = state.oplog.partials | {(part.length, part.signer): part.signature}
+    signed = _assembled(state, verifier, parts, newest=signing.signed.length if signing.signed else 0)
+    if signed is not None:
+        records.append((RecordKind.SIGNATURE, signed.encode()))
 
     def durable(sequence: int) -> list[Event]:
         for offset, (kind, payload) in enumerate(records):
@@ -63,6 +64,35 @@ def signature_part(state: CoreState, signing: Signing, part: Partial) -> Prepare
         return [Grown()] if len(records) > 1 else []
 
     return records, durable
+
+
+def _assembled(state: CoreState, verifier: Verifier, parts: dict[tuple[int, int], bytes], newest: int) -> Signed | None:
+    """The signature over the greatest length above `newest` that a quorum of `parts` has signed; None: not yet.
+
+    Where the manifest allows patches, who signed a longer log counts too. Parts are named by length and signer.
+    """
+    nearest: dict[int, int] = {}  # by signer: the length that was signed, as near as there is
+    for length, group in itertools.groupby(sorted(parts, reverse=True), key=lambda part: part[0]):
+        if length <= newest:
+            break
+        nearest = (nearest if verifier.manifest.allow_patch else {}) | {signer: length for _, signer in group}
+        if len(nearest) < verifier.manifest.quorum:
+            continue
+        chosen = sorted((signed_length, signer) for signer, signed_length in nearest.items())[
+            : verifier.manifest.quorum
+        ]
+        led = [
+            Part.ahead(
+                signer,
+                parts[signed_length, signer],
+                signed=state.tree_at(signed_length),
+                length=length,
+                nodes=state.get_node,
+            )
+            for signed_length, signer in chosen
+        ]
+        return Signed(length, state.oplog.fork, verifier.assemble_parts(led))
+    return None
 
 
 def clearing(state: CoreState, signed: Signed | None, start: int, end: int) -> Prepared:

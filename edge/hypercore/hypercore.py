@@ -49,7 +49,7 @@ from edge.hypercore.serving import Serving, Shown
 from edge.hypercore.signing import Signing, Standing
 from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
-from edge.hypercore.write_queue import Append, Edit, Room, WriteQueue, closing
+from edge.hypercore.write_queue import Append, Edit, Room, WriteQueue, closing, frozen
 from edge.hypercore.writing import Writing
 from edge.limits import BLOCK_BYTES_MAX, COMMIT_WINDOW_IDLE_S, GROUP_RECORDS_MAX, SIGNATURE_BYTES_MAX
 from edge.storage.committer import GroupCommitter
@@ -403,8 +403,9 @@ class Hypercore:
         return False if self.writable else await self.demand.upgrade()
 
     async def changed(self, length: int, fork: int) -> None:
-        """Return once length or fork is another than these."""
+        """Return once length or fork is another than these. Raises `StorageError` once that can never be."""
         while (self.length, self.fork) == (length, fork):
+            self._check_open()
             await self._announcing.growth()
 
     async def seek(self, offset: int) -> tuple[int, int]:
@@ -480,6 +481,8 @@ class Hypercore:
     def _check_open(self) -> None:
         if self._announcing.closed:
             raise closing()
+        if self.frozen is not None:
+            raise frozen()
 
     def _opened(self, index: int, stored: bytes) -> bytes:
         if not self.encrypted:

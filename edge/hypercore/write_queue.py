@@ -213,6 +213,11 @@ def settle(write: Write, outcome: int | BaseException) -> None:
         write.done.set_result(outcome)
 
 
+def frozen() -> StorageError:
+    """What is heard of a core whose writer signed two histories."""
+    return StorageError("the core is frozen", fault=StorageFault.READ_ONLY)
+
+
 def closing() -> StorageError:
     """What late callers hear."""
     return StorageError("the core is closing", fault=StorageFault.READ_ONLY)

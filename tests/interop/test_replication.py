@@ -16,6 +16,7 @@ from edge.crypto.keys import KeyPair
 from edge.errors import BlockMissing
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest, Signer
+from edge.hypercore.records import Partial
 
 pytestmark = pytest.mark.interop
 
@@ -211,6 +212,24 @@ async def test_several_signers_that_we_write(ours: OurPeer, current: StockPeer, 
         assert_same(core, await current.info("a"), length)
     await read_by_stock(current, "a", 120)
     await other.close()
+
+
+async def test_signers_who_are_ahead_of_each_other(ours: OurPeer, current: StockPeer) -> None:
+    pairs = [KeyPair.from_seed(seed) for seed in SIGNERS]
+    manifest = Manifest(version=1, signers=tuple(Signer(pair.public_key) for pair in pairs), quorum=2, allow_patch=True)
+    core = await ours.create("a", pairs[0], manifest=manifest)
+    await current.open("a", key=core.key)
+    await ours.connect(current)
+    await grow(core, 130)
+    for length, ahead in ((50, 77), (100, 130)):
+        await core.sign(length)
+        await core.add_signature(Partial(1, ahead, 0, pairs[1].sign(core.signable(ahead))))
+        await current.until("a", length=length)
+        assert (await current.info("a")).length == length
+    await core.sign()
+    await current.until("a", length=130)
+    assert_same(core, await current.info("a"), 130)
+    await read_by_stock(current, "a", 130)
 
 
 # --- parts of a log -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from edge.errors import ConfigError, LocalError, RemoteError, SignatureError, St
 from edge.hypercore import state as state_module
 from edge.hypercore.audit import BlockCorrupt
 from edge.hypercore.hypercore import Hypercore
-from edge.hypercore.manifest import Manifest
+from edge.hypercore.manifest import Manifest, Signer
 from edge.hypercore.merkle import Tree
 from edge.hypercore.records import BLOCK, PART, WHOLE_BLOCKS, CoreHeader, Partial, RecordKind, Signed
 from edge.hypercore.verifier import Verifier
@@ -553,3 +553,22 @@ async def test_an_append_that_is_to_be_whole_is_cut_off_where_its_end_is_missing
     core = await Hypercore.open(tmp_path)
     assert (core.length, core.has(9)) == (10, False)
     await core.close()
+
+
+async def test_who_signed_a_longer_log_counts_where_the_manifest_allows_it(tmp_path: Path) -> None:
+    signers = tuple(Signer(pair.public_key) for pair in PAIRS[:3])
+    for allowed in (True, False):
+        manifest = Manifest(signers=signers, quorum=2, allow_patch=allowed)
+        core = await Hypercore.open(tmp_path / f"{allowed}", create=True, manifest=manifest, key_pair=PAIRS[0])
+        await core.append(blocks(20), urgent=True)
+        await core.sign(6)
+        assert await core.add_signature(Partial(1, 13, 0, PAIRS[1].sign(core.signable(13)))) is False
+        assert signed_length(core) == (6 if allowed else 0)
+        assert await core.add_signature(Partial(2, 11, 0, PAIRS[2].sign(core.signable(11)))) is allowed
+        assert signed_length(core) == (11 if allowed else 0)
+        await core.close()
+        core = await Hypercore.open(tmp_path / f"{allowed}", key_pair=PAIRS[0])
+        await core.sign(13)
+        assert signed_length(core) == 13
+        assert await core.verify() == 20
+        await core.close()

@@ -242,13 +242,16 @@ async def test_a_conflict_freezes_for_good(open_core: Open, tmp_path: Path) -> N
     events: list[Event] = []
     core.subscribe(events.append)
     late = asyncio.create_task(core.fetch(9))
+    follower = asyncio.create_task(core.changed(6, 0))
     await asyncio.sleep(0)
     conflict = Conflict(core.key, core.manifest, 0, 6, one, other)
     await core.conflict(conflict)
     await core.conflict(conflict)
     assert events[-1] == Frozen()
-    with pytest.raises(StorageError, match="frozen"):
-        await late
+    for waiting in (late, follower):
+        with pytest.raises(StorageError, match="frozen"):
+            async with asyncio.timeout(10):
+                await waiting
     for _ in range(2):
         assert (core.frozen, core.standing) == (conflict, Standing.FROZEN)
         assert core.shown is None
@@ -257,6 +260,12 @@ async def test_a_conflict_freezes_for_good(open_core: Open, tmp_path: Path) -> N
         with pytest.raises(RemoteError):
             core.prove(Request(1, 0, block=BlockRef(0, 0)))
         assert core.get(5) == b"one"
+        for vain in (core.fetch(9), core.changed(6, 0)):
+            with pytest.raises(StorageError, match="frozen"):
+                async with asyncio.timeout(10):
+                    await vain
+        with pytest.raises(StorageError, match="frozen"):
+            core.download(9)
         await core.close()
         core = await open_core("core", key_pair=PAIR)
 
