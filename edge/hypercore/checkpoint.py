@@ -115,6 +115,8 @@ def _parse(data: bytes) -> tuple[Oplog, Tree, bytes, bytes, bytes]:
     oplog = Oplog()
     oplog.next_sequence, oplog.length, oplog.fork = sequence, length, fork
     try:
+        if not len(indexes) == len(sequences) == len(ends):
+            raise ValueError("stretches of blocks that miss a part")
         oplog.runs = Runs(_from_little_endian(indexes), _from_little_endian(sequences), _from_little_endian(ends))
         oplog.signed = Signed(*signed) if signed else None
         oplog.partials = {(at, signer): signature for at, signer, signature in partials}

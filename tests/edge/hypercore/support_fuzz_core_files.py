@@ -154,7 +154,8 @@ def fuzz_catalog(data: bytes) -> None:
         found = catalog.parse(data.decode())
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
         return
-    assert catalog.parse(catalog.format_catalog(found).decode()) == found
+    written = catalog.format_catalog(found)
+    assert catalog.format_catalog(catalog.parse(written.decode())) == written
 
 
 # --- other processes --------------------------------------------------------------------------------------------------

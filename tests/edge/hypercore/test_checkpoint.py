@@ -78,7 +78,17 @@ def test_another_version_is_not_believed() -> None:
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [(4, 6), (5, "five"), (6, [[1, 2]]), (7, b"seven b"), (10, [1]), (11, [1]), (13, [[]]), (16, [[-1, 5]])],
+    [
+        (4, 6),
+        (5, "five"),
+        (6, [[1, 2]]),
+        (7, b"seven b"),
+        (9, bytes(24)),
+        (10, [1]),
+        (11, [1]),
+        (13, [[]]),
+        (16, [[-1, 5]]),
+    ],
 )
 def test_nonsense_with_a_hash_that_holds_is_not_believed(place: int, value: object) -> None:
     _, _, data = made()
