@@ -14,8 +14,10 @@ import pytest
 
 from edge.__main__ import COMMANDS, main
 from edge.app import Box
+from edge.cli.peers import Traffic
 from edge.clock import ClockQuality, SystemClock, WallTime
 from edge.config import Config, ShopConfig, load
+from edge.health.metrics import check_conventions
 from edge.health.watchdog import Watchdog
 from edge.hypercore.store import FeedStore
 from edge.memory.local import LocalPriceMemory
@@ -154,9 +156,13 @@ def test_metrics_in_the_documents_exist_and_all_are_told(tmp_path: Path) -> None
     memory = LocalPriceMemory(sample.memory, currency="EUR", read_receipt=lambda _index: None)
     MemoryCollector(memory, box.registry)  # these two are registered when a box starts
     Watchdog(lambda _message: None, clock=SystemClock(), registry=box.registry)
+    check_conventions(box.registry)
+    traffic = Traffic()
+    check_conventions(traffic.registry)
     real = {
         f"{metric.name}_total" if metric.type == "counter" else metric.name
-        for metric in box.registry.collect()
+        for registry in (box.registry, traffic.registry)
+        for metric in registry.collect()
         if metric.name.startswith("pomona_")
     }
     operations = text(ROOT / "docs" / "operations.md")

@@ -76,22 +76,22 @@ class Traffic:
     """The metrics of a command that talks to peers, and the two of them that it shows itself."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        shared = SharedMetrics(self._registry)  # the process's own figures too
-        self.storage = StorageMetrics(self._registry, queue_depth=shared.queue_depth)
-        self.replication = ReplicationMetrics(self._registry)
-        self.swarm = SwarmMetrics(self._registry)
+        self.registry = CollectorRegistry()
+        shared = SharedMetrics(self.registry)  # the process's own figures too
+        self.storage = StorageMetrics(self.registry, queue_depth=shared.queue_depth)
+        self.replication = ReplicationMetrics(self.registry)
+        self.swarm = SwarmMetrics(self.registry)
 
     @property
     def received_bytes(self) -> int:
         """Bytes of blocks taken from peers."""
-        return int(self._registry.get_sample_value("pomona_replication_received_bytes_total") or 0)
+        return int(self.registry.get_sample_value("pomona_replication_received_bytes_total") or 0)
 
     async def keep_written(self, path: Path) -> None:
         """Write all of them to `path` now and again, for Prometheus's textfile collector, until cancelled."""
         while True:
             try:
-                await asyncio.to_thread(replace_file, path, exposition(self._registry), 0o644)
+                await asyncio.to_thread(replace_file, path, exposition(self.registry), 0o644)
             except OSError as error:
                 raise ConfigError("--metrics", f"cannot write {path}: {error.strerror or error}") from None
             await asyncio.sleep(_METRICS_EVERY_S)
