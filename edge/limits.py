@@ -149,6 +149,7 @@ PEERS_PER_CORE_MAX: Final = 256
 CORES_PER_SESSION_MAX: Final = 1024  # open at once over one connection
 UNKNOWN_CORES_MAX: Final = 1024  # that a peer may ask for, and we do not have, before it is taken for a scanner
 REOPENINGS_MAX: Final = 16  # of one core's channel in a row without a block coming of it
+EXTENSION_NAME_CHARS_MAX: Final = 256  # remembered for each channel and direction, because it need not be repeated
 LAST_BLOCKS: Final = 256  # at the end of a log, that are announced even to peers that did not ask for them
 PROMISES_MAX: Final = 4096  # tree nodes that answers under way will bring, before those that came are forgotten
 

@@ -5,9 +5,10 @@ On the wire an empty name repeats the one before, in that direction of that chan
 
 from collections.abc import Callable, Iterable
 
-from edge.errors import LocalError
+from edge.errors import LocalError, RemoteError
 from edge.hypercore.messages import Extension, MessageType, decode_extension
 from edge.hypercore.replicator.peer import Peer
+from edge.limits import EXTENSION_NAME_CHARS_MAX
 
 OnExtension = Callable[[bytes, Peer], None]
 """Hears the payload, and who sent it."""
@@ -21,8 +22,8 @@ class Extensions:
 
     def listen(self, name: str, received: OnExtension | None) -> None:
         """Hear an extension's messages; None to hear no more."""
-        if not name:
-            raise LocalError("an extension needs a name")
+        if not 0 < len(name) <= EXTENSION_NAME_CHARS_MAX:
+            raise LocalError(f"an extension needs a name of 1 to {EXTENSION_NAME_CHARS_MAX} characters")
         if received is None:
             self._listeners.pop(name, None)
         else:
@@ -37,8 +38,10 @@ class Extensions:
                 peer.send(MessageType.EXTENSION, Extension("" if repeated else name, payload).encode())
 
     def received(self, peer: Peer, payload: bytes, _now: float) -> None:
-        """Pass a message on."""
+        """Pass a message on. Raises `RemoteError` for a name that nobody would want to remember."""
         message = decode_extension(payload)
+        if len(message.name) > EXTENSION_NAME_CHARS_MAX:
+            raise RemoteError(f"an extension's name has {len(message.name)} characters", reason="too_large")
         peer.extension_in = message.name or peer.extension_in
         listener = self._listeners.get(peer.extension_in)
         if listener is not None:

@@ -16,6 +16,7 @@ from edge.hypercore.messages import (
     BlockRef,
     Cancel,
     Data,
+    Extension,
     Handshake,
     MessageType,
     NoData,
@@ -484,3 +485,13 @@ async def test_a_log_too_long_to_be_kept_is_not_asked_for(fork: int) -> None:
     world.connect(replica, writer)
     world.run(5.0)
     assert replica.blocks == writer.blocks
+
+
+async def test_names_of_extensions_cannot_fill_the_memory() -> None:
+    world = World()
+    core = world.writer(*numbered(3))
+    rogue = Rogue(world, core)
+    rogue.say(MessageType.EXTENSION, Extension("x" * 2**20, b"").encode())
+    world.run(0.5)
+    assert rogue.reasons() == {"too_large"}
+    assert not world.replicator(core).peers[0].extension_in
