@@ -171,11 +171,11 @@ class GroupCommitter:
         while not self._queue:
             if self._closing:
                 return False
+            self._wake.clear()  # before anything is waited for: who comes meanwhile is not to be missed
             await self._pass_discards_on(worker)
             if self._log.has_work:
                 await _finish(worker, self._log.work)
                 continue
-            self._wake.clear()
             await self._wake.wait()
         while not (self._queued_urgent or self._closing or self._group_is_full()):
             left = self._queue[0].since + self._window_s - self._monotonic()

@@ -273,3 +273,28 @@ async def test_discarding_goes_through_the_worker_and_frees_the_disk(tmp_path: P
     await committer.close()
     await running
     log.close()
+
+
+@pytest.mark.parametrize("late", ["close", "append"])
+async def test_who_comes_while_the_worker_discards_is_not_missed(tmp_path: Path, late: str) -> None:
+    async with running(tmp_path) as (log, committer):
+        await committer.append([(1, b"x")], urgent=True)
+        async with asyncio.timeout(20):
+            while log.has_work:  # then there is nothing left that would make the committer look again
+                await asyncio.sleep(0.001)
+        gate = threading.Event()
+
+        def held_up(_spans: object) -> int:
+            gate.wait()
+            return 0  # and no work comes of it
+
+        log.discard = held_up  # type: ignore[method-assign]
+        committer.discard([(0, 1)])
+        await settle()
+        coming = asyncio.create_task(
+            committer.close() if late == "close" else committer.append([(1, b"y")], urgent=True)
+        )
+        await settle()
+        gate.set()
+        async with asyncio.timeout(20):
+            await coming
