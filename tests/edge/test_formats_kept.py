@@ -20,7 +20,9 @@ CASES = [
     for name in SETS
     for group, cores in json.loads((FIXTURES / f"{name}.json").read_text()).items()
     for core in cores
+    if group != "partial"
 ]
+PARTIAL = [name for name in SETS if "partial" in json.loads((FIXTURES / f"{name}.json").read_text())]
 
 
 def unpacked(name: str, folder: Path) -> Path:
@@ -110,6 +112,35 @@ async def test_the_log_alone_is_enough_for_every_version(fixtures: str, tmp_path
         path.unlink()
     for group, cores in json.loads((FIXTURES / f"{fixtures}.json").read_text()).items():
         for name, expected in cores.items():
+            if group == "partial":
+                continue
             core = await opened(folder, group, name, expected)
             compare(core, expected)
             await core.close()
+
+
+@pytest.mark.parametrize("derived", [True, False])
+@pytest.mark.parametrize("name", ["writer", "replica"])
+@pytest.mark.parametrize("fixtures", PARTIAL)
+async def test_a_core_with_holes_opens_in_every_version(
+    fixtures: str, name: str, derived: bool, tmp_path: Path
+) -> None:
+    expected = json.loads((FIXTURES / f"{fixtures}.json").read_text())["partial"][name]
+    folder = unpacked(fixtures, tmp_path) / "partial" / name
+    if not derived:
+        for path in folder.glob("derived/*"):
+            path.unlink()
+    pair = KeyPair.from_seed(bytes([expected["seed"]]) * 32) if "seed" in expected else None
+    core = await Hypercore.open(folder, key=bytes.fromhex(expected["key"]), key_pair=pair)
+    assert (core.length, core.fork, core.tree_hash().hex()) == (
+        expected["length"],
+        expected["fork"],
+        expected["tree_hash"],
+    )
+    assert [list(stretch) for stretch in core.held(0, core.length)] == expected["held"]
+    content = b"".join(core.get(index, proven=True) for start, end in expected["held"] for index in range(start, end))
+    assert blake2b(content).hexdigest() == expected["blocks"]
+    assert await core.verify() == expected["length"]
+    if pair is not None:
+        assert await core.append([b"more"], urgent=True) == expected["length"] + 1
+    await core.close()

@@ -288,7 +288,7 @@ async def test_who_comes_while_the_worker_discards_is_not_missed(tmp_path: Path,
             gate.wait()
             return 0  # and no work comes of it
 
-        log.discard = held_up  # type: ignore[method-assign]
+        log.discard = held_up  # type: ignore[method-assign, assignment]
         committer.discard([(0, 1)])
         await settle()
         coming = asyncio.create_task(
