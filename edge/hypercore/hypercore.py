@@ -51,7 +51,7 @@ from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
 from edge.hypercore.write_queue import Append, Edit, Room, WriteQueue, closing, frozen
 from edge.hypercore.writing import Writing
-from edge.limits import BLOCK_BYTES_MAX, COMMIT_WINDOW_IDLE_S, GROUP_RECORDS_MAX, SIGNATURE_BYTES_MAX
+from edge.limits import BLOCK_BYTES_MAX, COMMIT_WINDOW_IDLE_S, GROUP_RECORDS_MAX, INTEGER_MAX, SIGNATURE_BYTES_MAX
 from edge.storage.committer import GroupCommitter
 from edge.storage.disk import Disk
 from edge.storage.files import OsDisk
@@ -380,9 +380,11 @@ class Hypercore:
     async def fetch(self, index: int, timeout_s: float | None = None) -> bytes:
         """One block, from peers if it is not here; waits for one that is not written yet.
 
-        Raises `BlockMissing` where nobody has brought it in time.
+        Raises `BlockMissing` where nobody has brought it in time, `IndexError` for what can be no index.
         """
         if not self.has(index):
+            if not 0 <= index <= INTEGER_MAX:
+                raise IndexError(f"{index} is no index of a block")
             self._check_open()
             wish = self.demand.block(index)
             try:

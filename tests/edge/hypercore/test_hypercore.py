@@ -572,3 +572,13 @@ async def test_who_signed_a_longer_log_counts_where_the_manifest_allows_it(tmp_p
         assert signed_length(core) == 13
         assert await core.verify() == 20
         await core.close()
+
+
+@pytest.mark.parametrize("index", [-1, 2**53])
+async def test_what_can_be_no_index_is_not_waited_for(tmp_path: Path, index: int) -> None:
+    core = await Hypercore.open(tmp_path, create=True, key_pair=PAIRS[0])
+    with pytest.raises(IndexError):
+        await core.fetch(index)
+    with pytest.raises(IndexError):
+        core.get(index)
+    await core.close()
