@@ -9,7 +9,9 @@ from support_world import World, numbered
 
 from edge.crypto.keys import KeyPair
 from edge.errors import RemoteError
-from edge.hypercore.merkle import Node
+from edge.hypercore.conflict import Conflict
+from edge.hypercore.manifest import Manifest, Prologue, Signer
+from edge.hypercore.merkle import Node, Tree
 from edge.hypercore.messages import (
     Bitfield,
     BlockProof,
@@ -32,6 +34,7 @@ from edge.hypercore.messages import (
     decode_no_data,
     decode_request,
 )
+from edge.hypercore.proof import prove
 from edge.hypercore.replicator import Session
 from edge.hypercore.replicator.session import PROTOCOL, capability
 from edge.limits import REMOTE_EDGES_MAX, REQUESTS_QUEUED_MAX, STRIKES_MAX, WANTS_MAX
@@ -495,3 +498,28 @@ async def test_names_of_extensions_cannot_fill_the_memory() -> None:
     world.run(0.5)
     assert rogue.reasons() == {"too_large"}
     assert not world.replicator(core).peers[0].extension_in
+
+
+async def test_a_prologue_that_is_shown_as_a_whole_is_no_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    pair = KeyPair.generate()
+    tree, _ = Tree().append(numbered(5))
+    manifest = Manifest((Signer(pair.public_key),), 1, prologue=Prologue(tree.hash(), 5))
+    core = MemoryCore(manifest.key(), manifest=manifest, key_pair=pair)
+    core.append(numbered(10))
+    conflicts: list[Conflict] = []
+
+    async def conflict(proof: Conflict) -> None:
+        conflicts.append(proof)
+
+    monkeypatch.setattr(core, "conflict", conflict)
+    rogue = Rogue(world, core)
+    rogue.sync(10, acked=10)
+    request = Request(0, 0, upgrade=UpgradeRef(0, 10))
+    nodes, block = core.nodes.__getitem__, core.blocks.__getitem__
+    data = prove(request, tree=core.tree, fork=0, signature=core.signature, nodes=nodes, block=block, manifest=None)
+    rogue.say(MessageType.DATA, data.encode())
+    world.run(0.5)
+    await turns(2)
+    assert not conflicts
+    assert not rogue.victim.strikes
