@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from edge.errors import LocalError, StorageError, StorageFault
-from edge.hyperbee.codec import KEYS_MAX, OFFSET_BITS, Block, Header, Metadata, encode_block
+from edge.hyperbee.codec import KEYS_MAX, OFFSET_BITS, Block, Header, Metadata, join_block
 from edge.hyperbee.cursor import Cursor
 from edge.hyperbee.entries import Cas, Entry, Form
 from edge.hyperbee.node import Branch, Child, Node, Pointer, compact, grow, place, place_path, rebalance, take_key
@@ -61,12 +61,14 @@ class Writes:
                     for child in path:  # a later put writes these nodes again
                         child.branch.changed = child.branch.changed or bool(child.branch.children)
                     return False
-                node.seqs[index] = seq
-                keys[index] = key
+                seqs, own_keys = node.own()
+                seqs[index] = seq
+                own_keys[index] = key
                 break
             if not children:
-                keys.insert(index, key)
-                node.seqs.insert(index, seq)
+                seqs, own_keys = node.own()
+                own_keys.insert(index, key)
+                seqs.insert(index, seq)
                 break
             below = children[index]
             if not isinstance(below, Child):
@@ -75,10 +77,10 @@ class Writes:
                 below = children[index] = node.adopt(index, load)
             path.append(below)
             node = below.branch
-        if self._marked or len(keys) > KEYS_MAX:
+        if self._marked or len(own_keys) > KEYS_MAX:
             for child in path:
                 child.branch.changed = True
-            if len(keys) > KEYS_MAX:
+            if len(own_keys) > KEYS_MAX:
                 root = grow([child.branch for child in path[:-1]], node)
             self._append(root, key, value)
         else:
@@ -151,16 +153,14 @@ class Writes:
         for seq, (key, value, children) in enumerate(self._pending, self.start):
             if seq < last:
                 compact(children, seq)
-            levels = []
+            bodies = []
             for pointer, child in enumerate(children, seq << OFFSET_BITS):
                 branch = child.branch
-                pointers = branch.pointers() if branch.children else []
-                packed = branch.packed()
-                levels.append((packed, pointers))
-                nodes[pointer] = Node.written(branch.seqs, branch.keys, pointers, packed)
+                body, nodes[pointer] = branch.written()
+                bodies.append(body)
                 if branch.origin is not None:
                     replaced.append(branch.origin)
-            blocks.append(encode_block(key, value, levels))
+            blocks.append(join_block(key, value, bodies))
         return Encoded(blocks, nodes, replaced)
 
     # --- within ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ KEYS_MIN: Final = 4  # of every node but the root
 KEYS_MAX: Final = 8
 OFFSET_BITS: Final = 20  # a block of 1 MiB has fewer levels
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
+USUAL_CHILD: Final = 4  # bytes of most children of most trees: three for the block, one for the offset
+USUAL_POINTER_MIN: Final = 0x4000 << OFFSET_BITS  # those below take fewer for the block
 
 _BYTES: Final = 2  # wire type of everything we know
 _FIXED: Final = {1: 8, 5: 4}  # wire types of fields to skip
@@ -32,7 +34,7 @@ Span: TypeAlias = tuple[int, int]
 
 _new_tuple: Final = tuple.__new__  # a Block without the detour through its keyword constructor
 _INDEX, _KEY, _VALUE = 0x0A, 0x12, 0x1A  # field number << 3 | _BYTES
-_START: Final = [bytes((_INDEX, size)) for size in range(0x80)]
+_START, _KEY_START, _VALUE_START = [[bytes((tag, size)) for size in range(0x80)] for tag in (_INDEX, _KEY, _VALUE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +98,30 @@ class Level(NamedTuple):
 
 
 def encode_block(key: bytes, value: bytes | None, levels: Iterable[tuple[Sequence[int], Sequence[int]]]) -> bytes:
-    """One put or delete (`value` None) and the levels that it carries, each as a `Level` has it.
+    """One put or delete (`value` None) and the levels that it carries, each as a `Level` has it."""
+    return join_block(key, value, [level_body(pack(seqs), pack_children(children)) for seqs, children in levels])
 
-    Where a level's first part is bytes, `pack` has made them.
-    """
-    index = b""
-    for seqs, children in levels:
-        body = b""
-        if seqs:
-            packed = seqs if seqs.__class__ is bytes else pack(seqs)
-            body = _START[len(packed)] + packed if len(packed) < 0x80 else field(_INDEX, packed)
-        if children:
-            body += field(_KEY, _packed_children(children))
-        index += _START[len(body)] + body if len(body) < 0x80 else field(_INDEX, body)
-    data = field(_INDEX, index) + field(_KEY, key)
-    return data if value is None else data + field(_VALUE, value)
+
+def join_block(key: bytes, value: bytes | None, bodies: Iterable[bytes]) -> bytes:
+    """The same of what `level_body` has made."""
+    parts: list[bytes] = []
+    for body in bodies:
+        size = len(body)
+        parts += (_START[size], body) if size < 0x80 else (field(_INDEX, body),)
+    index = b"".join(parts)
+    data = field(_INDEX, index) + (_KEY_START[len(key)] + key if len(key) < 0x80 else field(_KEY, key))
+    if value is None:
+        return data
+    return b"".join((data, _VALUE_START[len(value)], value)) if len(value) < 0x80 else data + field(_VALUE, value)
+
+
+def level_body(seqs: bytes, children: bytes) -> bytes:
+    """A level of what `pack` and `pack_children` have made."""
+    body = _START[len(seqs)] + seqs if 0 < len(seqs) < 0x80 else field(_INDEX, seqs) if seqs else b""
+    if not children:
+        return body
+    size = len(children)
+    return b"".join((body, _KEY_START[size], children)) if size < 0x80 else body + field(_KEY, children)
 
 
 def pack(numbers: Sequence[int]) -> bytes:
@@ -124,6 +135,18 @@ def pack(numbers: Sequence[int]) -> bytes:
                 out.append(number & 0x7F | 0x80)
                 number >>= 7  # noqa: PLW2901 - a shift register
             out.append(number)
+    return bytes(out)
+
+
+def pack_children(children: Iterable[int]) -> bytes:
+    """Pointers back to back, block and offset of each."""
+    out: list[int] = []
+    for pointer in children:
+        seq, offset = pointer >> OFFSET_BITS, pointer & OFFSET_MASK
+        if 0x4000 <= seq < 0x20_0000 and offset < 0x80:
+            out += (seq & 0x7F | 0x80, seq >> 7 & 0x7F | 0x80, seq >> 14, offset)
+        else:
+            out += pack((seq, offset))
     return bytes(out)
 
 
@@ -168,6 +191,8 @@ def field(tag: int, data: bytes | bytearray) -> bytes:
     size = len(data)
     if size < 0x80:
         return bytes((tag, size)) + data
+    if size < 0x4000:
+        return bytes((tag, size & 0x7F | 0x80, size >> 7)) + data
     return bytes((tag,)) + pack((size,)) + data
 
 
@@ -289,14 +314,3 @@ def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
         if shift > 63:
             break
     raise RemoteError("an integer is cut off or too large")
-
-
-def _packed_children(children: Iterable[int]) -> bytes:
-    out: list[int] = []
-    for pointer in children:
-        seq, offset = pointer >> OFFSET_BITS, pointer & OFFSET_MASK
-        if 0x4000 <= seq < 0x20_0000 and offset < 0x80:
-            out += (seq & 0x7F | 0x80, seq >> 7 & 0x7F | 0x80, seq >> 14, offset)
-        else:
-            out += pack((seq, offset))
-    return bytes(out)

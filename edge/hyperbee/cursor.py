@@ -5,6 +5,7 @@ TREE_DEPTH_MAX, whatever the tree's writer did: so every walk ends.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from edge.errors import RemoteError
@@ -152,7 +153,7 @@ class Cursor:
             self._left -= len(found)
         return found
 
-    def _whole(self, keys: list[bytes]) -> bool:
+    def _whole(self, keys: Sequence[bytes]) -> bool:
         """Whether all of a leaf comes next, as most of a long range does: its keys ascend, so its ends tell."""
         if self._reverse or self._left is not None or not keys:
             return False

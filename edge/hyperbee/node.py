@@ -15,12 +15,23 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from edge.errors import LocalError, RemoteError
-from edge.hyperbee.codec import KEYS_MAX, KEYS_MIN, OFFSET_BITS, OFFSET_MASK, Level, pack
+from edge.hyperbee.codec import (
+    KEYS_MAX,
+    KEYS_MIN,
+    OFFSET_BITS,
+    OFFSET_MASK,
+    USUAL_CHILD,
+    USUAL_POINTER_MIN,
+    Level,
+    level_body,
+    pack,
+    pack_children,
+)
 from edge.limits import TREE_DEPTH_MAX
 
 Pointer: TypeAlias = int
 
-_NODE_COST = 350  # the object, its list of keys, its entry in the cache
+_NODE_COST = 350  # the object, its keys and numbers, its entry in the cache
 _SLOT = 8
 KEY_COST = 40  # of a key, besides its bytes
 _NUMBER_COST = 40  # with its place in a list
@@ -30,18 +41,23 @@ class Node:
     """A stored node: keys, the blocks that hold them, pointers to its children. `unread`: bits of keys not read yet.
 
     `cost`: bytes of memory, about. Numbers read from a block are kept in arrays, a quarter of a list's memory; those of
-    a node that was just written stay in the lists that they are in, which is quicker for who writes it again.
+    a node that was just written in tuples, as are its keys: quicker to write again, and nothing for the collector.
+    `packed`, `wire`: `seqs` and `children` as a block has them, of inner nodes that were just written, as most that
+    are will be again. `wire` is there if each child takes USUAL_CHILD bytes of it.
     """
 
-    __slots__ = ("children", "cost", "keys", "packed", "seqs", "unread")
+    __slots__ = ("children", "cost", "keys", "packed", "seqs", "unread", "wire")
 
-    def __init__(self, seqs: Sequence[int], keys: list[bytes], children: Sequence[Pointer], cost: int) -> None:
+    def __init__(
+        self, seqs: Sequence[int], keys: "list[bytes] | tuple[bytes, ...]", children: Sequence[Pointer], cost: int
+    ) -> None:
         self.seqs = seqs
         self.keys = keys
         self.children = children
         self.cost = cost
         self.unread = 0
-        self.packed: bytes | None = None  # `seqs` as a block has them, of nodes that are written often: inner ones
+        self.packed: bytes | None = None
+        self.wire: bytes | None = None
 
     @classmethod
     def stored(cls, level: Level) -> "Node":
@@ -49,18 +65,9 @@ class Node:
         seqs, children = level
         count = len(seqs)
         cost = _NODE_COST + 96 + (_SLOT + 8) * count + (80 + 8 * len(children) if children else 0)
-        node = cls(array("Q", seqs), [b""] * count, array("Q", children) if children else (), cost)
+        keys = [b""] * count if count else ()  # a list until all are read
+        node = cls(array("Q", seqs), keys, array("Q", children) if children else (), cost)
         node.unread = (1 << count) - 1
-        return node
-
-    @classmethod
-    def written(cls, seqs: list[int], keys: list[bytes], children: list[Pointer], packed: bytes) -> "Node":
-        """Of lists that nobody will change any more."""
-        cost = _NODE_COST + 72 + len(b"".join(keys)) + (KEY_COST + _SLOT + _NUMBER_COST) * len(keys)
-        if not children:
-            return cls(seqs, keys, (), cost)
-        node = cls(seqs, keys, children, cost + 72 + _NUMBER_COST * len(children) + 33 + len(packed))
-        node.packed = packed
         return node
 
 
@@ -71,15 +78,17 @@ Load = Callable[[Pointer], Node]
 class Branch:
     """A node in a batch's hands. `changed`: to be written with the next block. `pending`: this batch has placed it.
 
-    `origin`: where it was stored before; `before`: what was stored there.
+    `origin`: where it was stored before; `before`: what was stored there, as long as it has the same children, though
+    some of them may have other places now: `moved` has the indexes of those that were adopted. Keys and `seqs` are
+    those of `before` until `own` is called, as whoever changes them must.
     """
 
-    __slots__ = ("before", "changed", "children", "keys", "origin", "pending", "seqs")
+    __slots__ = ("before", "changed", "children", "keys", "moved", "origin", "pending", "seqs")
 
     def __init__(
         self,
-        seqs: list[int],
-        keys: list[bytes],
+        seqs: Sequence[int],
+        keys: "list[bytes] | tuple[bytes, ...]",
         children: "list[Pointer | Child]",
         origin: Pointer | None = None,
         before: Node | None = None,
@@ -89,6 +98,7 @@ class Branch:
         self.children = children
         self.origin = origin
         self.before = before
+        self.moved: tuple[int, ...] = ()
         self.changed = False
         self.pending = False
 
@@ -103,7 +113,16 @@ class Branch:
     def of(cls, node: Node, origin: Pointer) -> "Branch":
         """A stored node, to be changed."""
         children = node.children
-        return cls(list(node.seqs), list(node.keys), list(children) if children else [], origin, node)
+        return cls(node.seqs, node.keys, list(children) if children else [], origin, node)
+
+    def own(self) -> tuple[list[int], list[bytes]]:
+        """`seqs` and keys as lists of our own."""
+        seqs, keys = self.seqs, self.keys
+        if seqs.__class__ is not list:
+            seqs = self.seqs = list(seqs)
+        if keys.__class__ is not list:
+            keys = self.keys = list(keys)
+        return seqs, keys
 
     def child(self, index: int, load: Load) -> "Branch":
         """The child at `index`, from now on in our hands too."""
@@ -116,39 +135,47 @@ class Branch:
         assert isinstance(pointer, int)
         node = load(pointer)
         below = node.children
-        branch = Branch(list(node.seqs), node.keys[:], list(below) if below else [], pointer, node)
+        branch = Branch(node.seqs, node.keys, list(below) if below else [], pointer, node)
         child = self.children[index] = Child(pointer >> OFFSET_BITS, pointer & OFFSET_MASK, branch)
+        self.moved += (index,)
         return child
 
     def insert(self, seq: int, key: bytes, right: "Branch | None" = None) -> bool:
         """Add a new key, with the node that is to the right of it; returns whether the node must be split now."""
-        index = bisect_left(self.keys, key)
-        self.keys.insert(index, key)
-        self.seqs.insert(index, seq)
+        seqs, keys = self.own()
+        index = bisect_left(keys, key)
+        keys.insert(index, key)
+        seqs.insert(index, seq)
         if right is not None:
             self.children.insert(index + 1, Child(0, 0, right))
+        self.before = None
         self.changed = True
-        return len(self.keys) > KEYS_MAX
+        return len(keys) > KEYS_MAX
 
     def replace(self, index: int, seq: int, key: bytes) -> None:
         """Let the key at `index` be found in block `seq`."""
-        self.seqs[index] = seq
-        self.keys[index] = key
+        seqs, keys = self.own()
+        seqs[index] = seq
+        keys[index] = key
         self.changed = True
 
     def split(self) -> "tuple[int, bytes, Branch]":
         """Keep the lower half; returns the median, and the upper half as a node."""
-        half = len(self.keys) >> 1
-        right = Branch.fresh(self.seqs[-half:], self.keys[-half:], self.children[-half - 1 :] if self.children else [])
-        del self.seqs[-half:], self.keys[-half:]
+        seqs, keys = self.own()
+        half = len(keys) >> 1
+        right = Branch.fresh(seqs[-half:], keys[-half:], self.children[-half - 1 :] if self.children else [])
+        del seqs[-half:], keys[-half:]
         if self.children:
             del self.children[-half - 1 :]
+        self.before = None
         self.changed = True
-        return self.seqs.pop(), self.keys.pop(), right
+        return seqs.pop(), keys.pop(), right
 
     def remove(self, index: int) -> None:
         """Drop the key at `index`, and the child to the right of it."""
-        del self.seqs[index], self.keys[index]
+        seqs, keys = self.own()
+        del seqs[index], keys[index]
+        self.before = None
         if self.children:
             child = self.children.pop(index + 1)
             if isinstance(child, Child):
@@ -157,24 +184,83 @@ class Branch:
 
     def merge(self, right: "Branch", seq: int, key: bytes) -> None:
         """Take the key between this node and its right neighbour, and all that the neighbour has."""
-        self.changed = True
-        self.seqs += [seq, *right.seqs]
-        self.keys += [key, *right.keys]
+        seqs, keys = self.own()
+        seqs += [seq, *right.seqs]
+        keys += [key, *right.keys]
         self.children += right.children
+        self.before = None
+        self.changed = True
 
-    def packed(self) -> bytes:
-        """Its `seqs` as a block has them."""
-        before = self.before
-        if before is not None and before.packed is not None and before.seqs == self.seqs:
-            return before.packed
-        return pack(self.seqs)
+    def give(self, at: int) -> "tuple[int, bytes, Pointer | Child | None]":
+        """Take away the first (`at` 0) or the last (-1) key and child, for a neighbour."""
+        seqs, keys = self.own()
+        self.before = None
+        self.changed = True
+        return seqs.pop(at), keys.pop(at), self.children.pop(at) if self.children else None
 
-    def pointers(self) -> list[Pointer]:
-        """Where its children are stored."""
-        return [
-            child if child.__class__ is int else child.seq << OFFSET_BITS | child.offset  # type: ignore[union-attr]
-            for child in self.children
-        ]
+    def take(self, at: int, seq: int, key: bytes, child: "Pointer | Child | None") -> None:
+        """Add a first key and child (`at` 0), or last ones."""
+        seqs, keys = self.own()
+        self.before = None
+        seqs.insert(at, seq)
+        keys.insert(at, key)
+        if child is not None:
+            self.children.insert(at and at + 1, child)
+
+    def written(self) -> tuple[bytes, Node]:
+        """As it will be in a block, and as it can be kept once it is."""
+        seqs, before = self.seqs, self.before
+        if not self.children:
+            packed = pack(seqs)
+            return level_body(packed, b""), self._kept(())
+        if before is None:
+            pointers: tuple[Pointer, ...] = tuple(
+                [
+                    child.seq << OFFSET_BITS | child.offset if isinstance(child, Child) else child
+                    for child in self.children
+                ]
+            )
+            wire = pack_children(pointers)
+        else:
+            pointers, wire = self._patched(before)
+        if before is None or seqs is not before.seqs or before.packed is None:
+            packed, node = pack(seqs), self._kept(pointers)
+            node.cost += 2 * 33 + len(packed) + len(wire)
+        else:  # most nodes above the leaves: nothing but the places of children is new
+            packed, node = before.packed, Node(seqs, before.keys, pointers, before.cost)
+        node.packed = packed
+        if (
+            len(wire) == USUAL_CHILD * len(pointers) and min(pointers) >= USUAL_POINTER_MIN
+        ):  # so none takes less or more
+            node.wire = wire
+        return level_body(packed, wire), node
+
+    def _patched(self, before: Node) -> tuple[tuple[Pointer, ...], bytes]:
+        """Where the children are stored, most of them where they were; the same as a block has it."""
+        pointers, children = list(before.children), self.children
+        wire = None if before.wire is None else bytearray(before.wire)
+        for index in self.moved:
+            child = children[index]
+            assert isinstance(child, Child)
+            seq, offset = child.seq, child.offset
+            pointers[index] = seq << OFFSET_BITS | offset
+            if wire is not None:
+                if 0x4000 <= seq < 0x20_0000 and offset < 0x80:
+                    at = USUAL_CHILD * index
+                    wire[at] = seq & 0x7F | 0x80
+                    wire[at + 1] = seq >> 7 & 0x7F | 0x80
+                    wire[at + 2] = seq >> 14
+                    wire[at + 3] = offset
+                else:
+                    wire = None
+        return tuple(pointers), pack_children(pointers) if wire is None else bytes(wire)
+
+    def _kept(self, pointers: Sequence[Pointer]) -> Node:
+        keys = self.keys
+        cost = _NODE_COST + 72 + len(b"".join(keys)) + (KEY_COST + _SLOT + _NUMBER_COST) * len(keys)
+        if pointers:
+            cost += 72 + _NUMBER_COST * len(pointers)
+        return Node(tuple(self.seqs), tuple(keys), pointers, cost)
 
 
 class Child:
@@ -259,7 +345,8 @@ def take_key(stack: list[Branch], index: int, load: Load) -> None:
         _load_neighbours([*stack, *path], load)
         stack += path
         at = 0 if from_right else -1
-        node.replace(index, path[-1].seqs.pop(at), path[-1].keys.pop(at))
+        seq, key, _ = path[-1].give(at)
+        node.replace(index, seq, key)
     for changed in stack:
         changed.changed = True
 
@@ -276,20 +363,14 @@ def rebalance(stack: list[Branch], load: Load) -> Branch:
         left = parent.child(index - 1, load) if index else None
         right = parent.child(index + 1, load) if index < len(parent.children) - 1 else None
         if left is not None and len(left.keys) > KEYS_MIN:
-            left.changed = True
-            node.seqs.insert(0, parent.seqs[index - 1])
-            node.keys.insert(0, parent.keys[index - 1])
-            if left.children:
-                node.children.insert(0, left.children.pop())
-            parent.replace(index - 1, left.seqs.pop(), left.keys.pop())
+            seq, key, child = left.give(-1)
+            node.take(0, parent.seqs[index - 1], parent.keys[index - 1], child)
+            parent.replace(index - 1, seq, key)
             return root
         if right is not None and len(right.keys) > KEYS_MIN:
-            right.changed = True
-            node.seqs.append(parent.seqs[index])
-            node.keys.append(parent.keys[index])
-            if right.children:
-                node.children.append(right.children.pop(0))
-            parent.replace(index, right.seqs.pop(0), right.keys.pop(0))
+            seq, key, child = right.give(0)
+            node.take(len(node.keys), parent.seqs[index], parent.keys[index], child)
+            parent.replace(index, seq, key)
             return root
         if left is not None:
             index -= 1

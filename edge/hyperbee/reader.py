@@ -278,7 +278,7 @@ class Reader:
                     continue
                 fresh[seq] = block = _decode(seq, data)
                 key = block.key
-            keys[index] = key
+            keys[index] = key  # type: ignore[index]  # a list while keys are unread
             extra += KEY_COST + len(key)
             unread ^= 1 << index
         if fresh:
@@ -288,7 +288,8 @@ class Reader:
             raise Missing(missing)
 
     def _read_key(self, pointer: Pointer, node: Node, index: int) -> bytes:
-        key = node.keys[index] = self.key(node.seqs[index])
+        key = self.key(node.seqs[index])
+        node.keys[index] = key  # type: ignore[index]  # a list while keys are unread
         self._got_keys(pointer, node, node.unread & ~(1 << index), KEY_COST + len(key))
         return key
 
@@ -299,6 +300,8 @@ class Reader:
         if not unread and not all(map(lt, node.keys, node.keys[1:])):  # it stays unread: nobody takes it for sound
             raise RemoteError(f"block {pointer >> OFFSET_BITS} has a node whose keys do not ascend", reason="tree")
         node.unread = unread
+        if not unread:
+            node.keys = tuple(node.keys)
 
     def _search(self, pointer: Pointer, node: Node, key: bytes) -> int:
         """`bisect_left` that reads the keys it meets: a third of a cold node's. If one must be fetched, all are."""
