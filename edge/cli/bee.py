@@ -1,13 +1,13 @@
 """`pomona bee`: a sorted map from keys to values, in a feed. Ours is written, anybody's read; every version stays."""
 
 import argparse
-import asyncio
 import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
+from edge.cli import loop
 from edge.cli.cores import Intermixed, check_writable, cores_of, count, feed_options, peer_options
 from edge.cli.lines import Input, Lines
 from edge.errors import ConfigError, RemoteError
@@ -100,7 +100,7 @@ def _action(
     feed_options(parser)
     parser.add_argument("--sub", action="append", default=[], metavar="NAME", help="a sub-bee; again: one inside it")
     parser.add_argument("--hex", action="store_true", help="keys and values are hexadecimal (without it: UTF-8)")
-    parser.set_defaults(run=lambda options: asyncio.run(run(options)), usage=parser.error)
+    parser.set_defaults(run=lambda options: loop.run(run(options)), usage=parser.error)
     return parser
 
 

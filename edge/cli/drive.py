@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edge.cli import loop
 from edge.cli.cores import Intermixed, check_writable, cores_of, count, feed_options, peer_options
 from edge.cli.lines import Input, one_line
 from edge.cli.progress import Progress
@@ -92,7 +93,7 @@ def _action(
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     feed_options(parser)
-    parser.set_defaults(run=lambda options: asyncio.run(run(options)), usage=parser.error)
+    parser.set_defaults(run=lambda options: loop.run(run(options)), usage=parser.error)
     return parser
 
 

@@ -1,13 +1,13 @@
 """`pomona feed`: make, fill, read and check Hypercores in a folder. The same cores that a box keeps its records in."""
 
 import argparse
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge.cli import loop
 from edge.cli.lines import Input, Lines
 from edge.cli.progress import Progress
 from edge.errors import ConfigError, StorageError, StorageFault
@@ -116,7 +116,7 @@ def _action(
     def start(options: argparse.Namespace) -> int:
         from edge.hypercore.store import FeedStore  # noqa: PLC0415 - help and usage errors need none of this
 
-        return asyncio.run(run(options, FeedStore(options.store)))
+        return loop.run(run(options, FeedStore(options.store)))
 
     parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the folder that holds the feeds")

@@ -9,7 +9,6 @@ A first connection that fails ends the command with the reason; later ones are m
 import argparse
 import asyncio
 import contextlib
-import gc
 import ipaddress
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import Final, NamedTuple
 from prometheus_client import CollectorRegistry
 
 from edge.atomic import replace_file
+from edge.cli.loop import run
 from edge.crypto.keys import KeyPair
 from edge.errors import ConfigError, PomonaError, RemoteError
 from edge.health.metrics import SharedMetrics, exposition
@@ -32,7 +32,6 @@ from edge.storage.metrics import StorageMetrics
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts; the last one again and again
 PORT_MAX: Final = 65_535
 _METRICS_EVERY_S: Final = 10.0
-_COLLECT_EVERY: Final = (5_000, 50, 100)  # objects, then passes of the generation before; a sixth less CPU
 
 
 class Address(NamedTuple):
@@ -144,15 +143,8 @@ async def _keep(
         await connection.wait_closed()
 
 
-def tune_collector() -> None:
-    """Look for reference cycles less often: proofs and tree nodes come and go by the hundred thousand and have none."""
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(*_COLLECT_EVERY)
-
-
 def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Run `main` with an event that SIGINT and SIGTERM set; returns its exit code."""
-    import uvloop  # noqa: PLC0415 - commands that read their own folder start without it
 
     async def start() -> int:
         stop = asyncio.Event()
@@ -161,9 +153,7 @@ def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
             loop.add_signal_handler(number, stop.set)
         return await main(stop)
 
-    tune_collector()
-    code: int = uvloop.run(start())
-    return code
+    return run(start())
 
 
 async def first_of(stop: asyncio.Event, work: Awaitable[object]) -> bool:

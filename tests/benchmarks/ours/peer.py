@@ -25,7 +25,8 @@ from typing import Any
 
 import uvloop
 
-from edge.cli.peers import Traffic, tune_collector
+from edge.cli.loop import tune_collector
+from edge.cli.peers import Traffic
 from edge.crypto.keys import KeyPair
 from edge.hyperbee.bee import Hyperbee
 from edge.hypercore.corestore import Corestore
