@@ -80,7 +80,7 @@ class LendingDesk:
                         answer: list[Any] = ["ok", _state(core), core.encrypted, manifest]
                     else:
                         answer = await _answer(core, request)
-                except PomonaError as error:
+                except (PomonaError, IndexError) as error:
                     answer = ["error", type(error).__name__, str(error)]
                 _write(writer, answer)
                 await writer.drain()

@@ -44,6 +44,9 @@ async def test_append_read_follow(tmp_path: Path) -> None:
                 one.get(0)
             with pytest.raises(RemoteError, match="too much for one group"):
                 await one.append([bytes(1_000_000)] * 2 + [bytes(100_000)])
+            for asked in (one.fetch(-1), one.seek(2**40)):
+                with pytest.raises(RemoteError):
+                    await asked
             assert await one.append([b"still there"]) == 3
             await one.close()
             await two.close()
