@@ -229,9 +229,7 @@ class Branch:
         else:  # most nodes above the leaves: nothing but the places of children is new
             packed, node = before.packed, Node(seqs, before.keys, pointers, before.cost)
         node.packed = packed
-        if (
-            len(wire) == USUAL_CHILD * len(pointers) and min(pointers) >= USUAL_POINTER_MIN
-        ):  # so none takes less or more
+        if len(wire) == USUAL_CHILD * len(pointers) and min(pointers) >= USUAL_POINTER_MIN:  # none is shorter or longer
             node.wire = wire
         return level_body(packed, wire), node
 
