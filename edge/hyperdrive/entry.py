@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.errors import LocalError, RemoteError
+from edge.hyperbee.encodings import number
 from edge.limits import DRIVE_ENTRY_BYTES_MAX, DRIVE_METADATA_DEPTH_MAX, INTEGER_MAX
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -205,7 +206,7 @@ def _string(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    """Number.prototype.toString: Python finds the same shortest digits, JavaScript places the point elsewhere."""
+    """As JavaScript writes it; an integer only where that loses none of its digits."""
     if isinstance(value, int):
         if abs(value) <= INTEGER_MAX:
             return str(value)
@@ -213,21 +214,7 @@ def _number(value: float) -> str:
         if text != f"{value:d}":
             raise LocalError("metadata holds an integer whose digits JavaScript loses")
         return text
-    if not math.isfinite(value):
-        raise LocalError(f"JSON has no {value}")
-    if value == 0:
-        return "0"
-    mantissa, _, exponent = f"{value!r}e".partition("e")
-    sign, mantissa = ("-", mantissa[1:]) if mantissa[0] == "-" else ("", mantissa)
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).lstrip("0")
-    point = len(whole) + int(exponent.rstrip("e") or 0) - (len(whole + fraction) - len(digits))
-    digits = digits.rstrip("0")
-    if 0 < point <= 21:
-        body = digits.ljust(point, "0") if len(digits) <= point else f"{digits[:point]}.{digits[point:]}"
-    elif -6 < point <= 0:
-        body = "0." + "0" * -point + digits
-    else:
-        tail = f".{digits[1:]}" if len(digits) > 1 else ""
-        body = f"{digits[0]}{tail}e{'+' if point > 0 else '-'}{abs(point - 1)}"
-    return sign + body
+    try:
+        return number(value)
+    except ValueError as error:
+        raise LocalError(f"JSON has no {value}") from error

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support_bee_log import MemoryLog
+from support_node import run_node
 
 from edge.hyperbee.bee import Hyperbee
 from edge.hyperbee.codec import Level, decode_block, decode_level, encode_block
@@ -48,14 +49,8 @@ def operations(seed: int, count: int, key_space: int) -> list[Work]:
     return groups
 
 
-def run_node(work: Work, folder: Path) -> Work:
-    if not (HERE / "node_modules").is_dir():
-        pytest.skip("the pinned npm packages are not installed (make interop installs them)")
-    command = ["node", "hyperbee.mjs", str(folder)]
-    done = subprocess.run(
-        command, cwd=HERE, input=json.dumps(work), capture_output=True, text=True, timeout=100, check=True
-    )
-    result: Work = json.loads(done.stdout)
+def run_work(work: Work, folder: Path) -> Work:
+    result: Work = json.loads(run_node("hyperbee.mjs", folder, given=json.dumps(work)))
     return result
 
 
@@ -107,7 +102,7 @@ def make_vectors(folder: Path) -> Work:
     for case in CASES:
         groups = operations(case["seed"], case["count"], case["key_space"])
         work = {"blocks": [], "alwaysDuplicate": case["always_duplicate"], "groups": groups, "reads": []}
-        result = run_node(work, folder / str(case["seed"]))
+        result = run_work(work, folder / str(case["seed"]))
         versions = result["versions"]
         blocks = [bytes.fromhex(block) for block in result["blocks"]]
         cases.append({**case, "length": len(blocks), "digests": digests(blocks)})
@@ -152,7 +147,7 @@ async def test_the_two_take_turns_on_one_tree(tmp_path: Path, always_duplicate: 
         groups = operations(seed + turn, 1200, draw.choice([30, 300, 3000]))
         reads = some_reads(draw, ends)
         work = {"blocks": stock, "alwaysDuplicate": always_duplicate, "groups": groups, "reads": reads}
-        result = run_node(work, tmp_path / str(turn))
+        result = run_work(work, tmp_path / str(turn))
         blocks = [bytes.fromhex(block) for block in result["blocks"]]
         if turn == 1:  # it was ours to write
             await apply(bee, groups)

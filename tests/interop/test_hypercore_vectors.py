@@ -6,11 +6,11 @@ The vectors in tests/edge/hypercore/vectors.json are compared in every run. With
 
 import json
 import random
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support_node import run_node
 
 from edge.crypto.hashing import discovery_key
 from edge.crypto.keys import KeyPair
@@ -32,17 +32,12 @@ MULTI = ["two_of_three", "three_of_four", "one_of_two", "user_data", "version_0"
 Vectors = dict[str, Any]
 
 
-def run_node(salt: int) -> str:
-    if not (HERE / "node_modules").is_dir():
-        pytest.skip("the pinned npm packages are not installed (make interop installs them)")
-    command = ["node", "vectors.mjs", str(salt)]
-    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=100, check=True).stdout
-
-
 @pytest.fixture(scope="module", params=["checked in", pytest.param("live", marks=pytest.mark.interop)])
 def vectors(request: pytest.FixtureRequest) -> Vectors:
     text = (
-        CHECKED_IN.read_text() if request.param == "checked in" else run_node(random.SystemRandom().randrange(1, 256))
+        CHECKED_IN.read_text()
+        if request.param == "checked in"
+        else run_node("vectors.mjs", random.SystemRandom().randrange(1, 256))
     )
     loaded: Vectors = json.loads(text)
     return loaded
@@ -58,7 +53,7 @@ def block(vectors: Vectors, index: int) -> bytes:
 
 @pytest.mark.interop
 def test_stock_peers_still_make_the_checked_in_vectors() -> None:
-    assert json.loads(run_node(0)) == json.loads(CHECKED_IN.read_text())
+    assert json.loads(run_node("vectors.mjs", 0)) == json.loads(CHECKED_IN.read_text())
 
 
 def test_vectors_name_their_source(vectors: Vectors) -> None:

@@ -9,13 +9,13 @@ import asyncio
 import hashlib
 import json
 import random
-import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support_drive_logs import MemoryLog, apply, content_name, named_key_pair
+from support_node import run_node
 
 from edge.crypto.keys import KeyPair
 from edge.errors import LocalError
@@ -36,26 +36,17 @@ HERE = Path(__file__).parent
 CHECKED_IN = HERE.parent / "edge" / "hyperdrive" / "vectors.json"
 
 
-def run_node(*arguments: str) -> str:
-    if not (HERE / "node_modules").is_dir():
-        pytest.skip("the pinned npm packages are not installed (make interop installs them)")
-    command = ["node", "hyperdrive.mjs", *arguments]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module", params=["checked in", pytest.param("live", marks=pytest.mark.interop)])
 def vectors(request: pytest.FixtureRequest) -> Vectors:
     salt = str(random.SystemRandom().randrange(1, 256))
-    text = CHECKED_IN.read_text() if request.param == "checked in" else run_node("vectors", salt)
+    text = CHECKED_IN.read_text() if request.param == "checked in" else run_node("hyperdrive.mjs", "vectors", salt)
     loaded: Vectors = json.loads(text)
     return loaded
 
 
 @pytest.mark.interop
 def test_stock_drives_still_make_the_checked_in_vectors() -> None:
-    assert json.loads(run_node("vectors")) == json.loads(CHECKED_IN.read_text())
+    assert json.loads(run_node("hyperdrive.mjs", "vectors")) == json.loads(CHECKED_IN.read_text())
 
 
 def test_vectors_name_their_source(vectors: Vectors) -> None:
@@ -274,7 +265,7 @@ class Pair:
         plan |= {"primary_key": self._primary_key.hex(), "encryption_key": encryption_key, "salt": 0, "ops": ops}
         (self.folder / "plan.json").write_text(json.dumps(plan))
         before = None if not self.db.length else await view_of(self.drive)
-        await asyncio.to_thread(run_node, "run", str(self.folder))
+        await asyncio.to_thread(run_node, "hyperdrive.mjs", "run", self.folder)
         report: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
         if before is not None:
             assert report["before"] == before

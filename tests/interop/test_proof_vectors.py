@@ -6,11 +6,11 @@ they are made again live, which must give the same file, and once more from othe
 
 import json
 import random
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support_node import run_node
 
 from edge.crypto.hashing import hash256
 from edge.crypto.keys import KeyPair
@@ -29,17 +29,12 @@ CORES = ["default", "fork", "compat", "encrypted", "sparse", "prologue"]
 Vectors = dict[str, Any]
 
 
-def run_node(salt: int) -> str:
-    if not (HERE / "node_modules").is_dir():
-        pytest.skip("the pinned npm packages are not installed (make interop installs them)")
-    command = ["node", "proof_vectors.mjs", str(salt)]
-    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=100, check=True).stdout
-
-
 @pytest.fixture(scope="module", params=["checked in", pytest.param("live", marks=pytest.mark.interop)])
 def vectors(request: pytest.FixtureRequest) -> Vectors:
     text = (
-        CHECKED_IN.read_text() if request.param == "checked in" else run_node(random.SystemRandom().randrange(1, 256))
+        CHECKED_IN.read_text()
+        if request.param == "checked in"
+        else run_node("proof_vectors.mjs", random.SystemRandom().randrange(1, 256))
     )
     loaded: Vectors = json.loads(text)
     return loaded
@@ -47,7 +42,7 @@ def vectors(request: pytest.FixtureRequest) -> Vectors:
 
 @pytest.mark.interop
 def test_stock_peers_still_make_the_checked_in_vectors() -> None:
-    assert run_node(0) == CHECKED_IN.read_text()
+    assert run_node("proof_vectors.mjs", 0) == CHECKED_IN.read_text()
 
 
 # --- messages --------------------------------------------------------------------------------------------------------

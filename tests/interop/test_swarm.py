@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from support_node import check_packages
 
 from edge.crypto.keys import KeyPair
 from edge.encoding import compact
@@ -32,8 +33,7 @@ class Node:
         self.events: list[dict[str, Any]] = []
 
     async def __aenter__(self) -> Self:
-        if not (HERE / "node_modules").is_dir():
-            pytest.skip("the pinned npm packages are not installed (make interop installs them)")
+        check_packages()
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
             "node", str(HERE / "swarm_peer.mjs"), *self._arguments, stdin=pipe, stdout=pipe
