@@ -53,6 +53,10 @@ PRICE_MINOR_MAX: Final = 100_000_000  # one million currency units at two decima
 POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # a policy file; two layers of 256 and golden vectors take about 0.4 MB
 COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
 
+# --- what shops share ------------------------------------------------------------------------------------------------
+SHARED_ROWS_MAX: Final = 4096  # of one payload: a category of CATEGORY_ITEMS_MAX items at four prices a day
+MESSAGE_BYTES_MAX: Final = 512 * 1024  # one network message; 4,096 rows of the longest kind take 350 kB
+
 # --- peers on the network --------------------------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = 8 * 1024 * 1024 + BLOCK_BYTES_MAX + 64 * 1024  # a stock batch closes once it reaches 8 MiB
 BATCH_BYTES: Final = 256 * 1024  # where we close ours: large enough for the cipher, small enough to answer in between
@@ -167,6 +171,7 @@ assert BLOB_APPEND_BLOCKS * BLOB_BLOCK_BYTES <= GROUP_BYTES_MAX // 2
 assert DRIVE_ENTRY_BYTES_MAX + PATH_BYTES_MAX <= BLOCK_BYTES_MAX // 2
 assert RECORD_BYTES_MAX <= GROUP_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX
 assert RECEIPT_BYTES_MAX <= BLOCK_BYTES_MAX
+assert MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX and CATEGORY_ITEMS_MAX <= SHARED_ROWS_MAX
 assert INTAKE_QUEUE_MAX <= COMMIT_QUEUE_RECORDS_MAX
 assert BLOCK_BYTES_MAX + BATCH_BYTES < FRAME_BYTES_MAX < 2**24 - 17
 assert BATCH_BYTES <= WRITE_LOW_BYTES < WRITE_HIGH_BYTES < WRITE_BYTES_MAX

@@ -20,7 +20,7 @@ DOCSTRING_CHARS_MIN = 25
 LAYERS = (
     ("__main__", "app", "cli", "demo"),
     ("box", "config"),
-    ("agent", "health", "memory", "pos", "registry"),
+    ("agent", "health", "memory", "networks", "pos", "privacy", "registry"),
     ("hyperdrive",),
     ("hyperbee",),
     ("hypercore", "hyperswarm"),  # side by side: they meet through protocols
@@ -29,7 +29,15 @@ LAYERS = (
     ("limits", "errors"),
 )
 BESIDE = {("__main__", "cli"), ("cli", "app"), ("cli", "demo"), ("demo", "app"), ("demo", "cli")}
-BESIDE |= {("box", "config"), ("config", "box"), ("agent", "memory"), ("registry", "pos"), ("crypto", "records")}
+BESIDE |= {
+    ("box", "config"),
+    ("config", "box"),
+    ("agent", "memory"),
+    ("agent", "networks"),
+    ("memory", "networks"),
+    ("memory", "privacy"),
+}
+BESIDE |= {("networks", "privacy"), ("registry", "pos"), ("crypto", "records")}
 SKIPS = {"pytest.skip", "pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail"}
 HOST_NAME_CALLS = {"getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo", "getfqdn"}
 

@@ -13,8 +13,18 @@ from hashlib import sha512
 from pathlib import Path
 from typing import Final
 
-from nacl.bindings import crypto_scalarmult_ed25519, crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
-from nacl.exceptions import BadSignatureError
+from nacl.bindings import (
+    crypto_box_SEALBYTES,
+    crypto_box_seal,
+    crypto_box_seal_open,
+    crypto_scalarmult_ed25519,
+    crypto_sign,
+    crypto_sign_ed25519_pk_to_curve25519,
+    crypto_sign_ed25519_sk_to_curve25519,
+    crypto_sign_open,
+    crypto_sign_seed_keypair,
+)
+from nacl.exceptions import BadSignatureError, CryptoError
 from nacl.exceptions import RuntimeError as LibsodiumError
 
 from edge.atomic import sync_directory
@@ -23,6 +33,7 @@ from edge.errors import ConfigError, LocalError, SignatureError, StorageError, S
 SEED_BYTES: Final = 32
 PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+SEAL_BYTES: Final = crypto_box_SEALBYTES  # that a sealed secret is longer than what it holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,14 @@ class KeyPair:
         except LibsodiumError:
             raise SignatureError("a public key is no point of the curve's main subgroup", reason="key") from None
 
+    def unseal(self, sealed: bytes) -> bytes:
+        """What somebody `seal`ed to this key pair. Raises `SignatureError` if it was sealed to another, or changed."""
+        ours = crypto_sign_ed25519_pk_to_curve25519(self.public_key)
+        try:
+            return crypto_box_seal_open(sealed, ours, crypto_sign_ed25519_sk_to_curve25519(self._secret_key))
+        except (CryptoError, ValueError, TypeError):
+            raise SignatureError("what was sealed is not for this key, or was changed", reason="sealed") from None
+
 
 def signature_valid(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` is `public_key`'s over `message`. Wrong lengths are simply not valid."""
@@ -76,6 +95,18 @@ def signature_valid(public_key: bytes, message: bytes, signature: bytes) -> bool
     except BadSignatureError:
         return False
     return True
+
+
+def seal(message: bytes, public_key: bytes) -> bytes:
+    """`message` so that only the holder of the Ed25519 key `public_key` can open it (libsodium's sealed box).
+
+    Sealing the same message twice gives different bytes, and says nothing of who sealed it. Raises `SignatureError` for
+    bytes that are no point of the curve.
+    """
+    try:
+        return crypto_box_seal(message, crypto_sign_ed25519_pk_to_curve25519(public_key))
+    except (CryptoError, ValueError, TypeError):
+        raise SignatureError("a public key is no point of the curve's main subgroup", reason="key") from None
 
 
 def new_secret() -> bytes:
