@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from nacl.bindings import (
-    crypto_box_SEALBYTES,
     crypto_box_seal,
     crypto_box_seal_open,
+    crypto_box_SEALBYTES,
     crypto_scalarmult_ed25519,
     crypto_sign,
     crypto_sign_ed25519_pk_to_curve25519,

@@ -10,7 +10,6 @@ SKU "" is of the category as a whole. Standard errors are of estimation alone; w
 somebody is in `Protection`. Every number has a range here; what lies outside is `RecordInvalid`, ours or theirs.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +19,7 @@ from typing import Final
 
 from edge.errors import RecordInvalid
 from edge.limits import INTEGER_MAX, LABEL_CHARS_MAX, PRICE_MINOR_MAX, SHARED_ROWS_MAX
+from edge.records.checks import real, whole
 from edge.records.history import week_of
 from edge.records.item import check_sku
 from edge.records.market import MarketTrend, PricePoint, PriceRange
@@ -56,11 +56,11 @@ class Protection:
     owners: int = 1
 
     def __post_init__(self) -> None:
-        _whole("protection epsilon_micro", self.epsilon_micro, 0, 1_000_000_000)
-        _whole("protection delta_pico", self.delta_pico, 0, 1_000_000_000_000)
-        _real("protection deviation", self.deviation, 0.0, ERROR_MAX)
-        _whole("protection shops", self.shops, 1, 1_000_000)
-        _whole("protection owners", self.owners, 1, self.shops)
+        whole("protection epsilon_micro", self.epsilon_micro, 0, 1_000_000_000)
+        whole("protection delta_pico", self.delta_pico, 0, 1_000_000_000_000)
+        real("protection deviation", self.deviation, 0.0, ERROR_MAX)
+        whole("protection shops", self.shops, 1, 1_000_000)
+        whole("protection owners", self.owners, 1, self.shops)
         if (self.unit is Unit.NONE) != (self.epsilon_micro == 0):
             raise RecordInvalid("protection: a unit and an epsilon go together")
 
@@ -79,9 +79,9 @@ class DayRow:
 
     def __post_init__(self) -> None:
         check_sku(self.sku)
-        _whole("day row price_minor", self.price_minor, 0, PRICE_MINOR_MAX)
-        _whole("day row units_milli", self.units_milli, -INTEGER_MAX, INTEGER_MAX)
-        _whole("day row amount_minor", self.amount_minor, -INTEGER_MAX, INTEGER_MAX)
+        whole("day row price_minor", self.price_minor, 0, PRICE_MINOR_MAX)
+        whole("day row units_milli", self.units_milli, -INTEGER_MAX, INTEGER_MAX)
+        whole("day row amount_minor", self.amount_minor, -INTEGER_MAX, INTEGER_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ class PriceRow:
 
     def __post_init__(self) -> None:
         check_sku(self.sku)
-        _whole("price row reference_minor", self.reference_minor, 0, PRICE_MINOR_MAX)
-        _whole("price row units_milli", self.units_milli, 0, INTEGER_MAX)
+        whole("price row reference_minor", self.reference_minor, 0, PRICE_MINOR_MAX)
+        whole("price row units_milli", self.units_milli, 0, INTEGER_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,8 @@ class RangeRow:
 
     def __post_init__(self) -> None:
         _sku_or_category(self.sku)
-        _real("range row log_mean", self.log_mean, -5.0, 5.0)
-        _real("range row log_spread", self.log_spread, 0.0, 5.0)
+        real("range row log_mean", self.log_mean, -5.0, 5.0)
+        real("range row log_spread", self.log_spread, 0.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class RangeUpdate:
     def __post_init__(self) -> None:
         _category(self.category)
         _week(self.week)
-        _whole("range weeks", self.weeks, 1, _WINDOW_WEEKS_MAX)
+        whole("range weeks", self.weeks, 1, _WINDOW_WEEKS_MAX)
         minor_per_unit(self.currency)
         _rows(self.rows)
 
@@ -177,7 +177,7 @@ class TrendRow:
     def __post_init__(self) -> None:
         _sku_or_category(self.sku)
         for name in ("trend_error", "volatility_error", "season_error"):
-            _real(f"trend row {name}", getattr(self, name), 0.0, ERROR_MAX)
+            real(f"trend row {name}", getattr(self, name), 0.0, ERROR_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +205,8 @@ class Coefficient:
     error: float
 
     def __post_init__(self) -> None:
-        _real("coefficient mean", self.mean, -_COEFFICIENT_MAX, _COEFFICIENT_MAX)
-        _real("coefficient error", self.error, 1e-6, ERROR_MAX)
+        real("coefficient mean", self.mean, -_COEFFICIENT_MAX, _COEFFICIENT_MAX)
+        real("coefficient error", self.error, 1e-6, ERROR_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class InsightRow:
 
     def __post_init__(self) -> None:
         _sku_or_category(self.sku)
-        _whole("insight weeks", self.weeks, 0, WEEK_MAX)
+        whole("insight weeks", self.weeks, 0, WEEK_MAX)
         names = [name for name, _ in self.coefficients]
         if not names or any(name not in TERMS for name in names) or names != sorted(set(names), key=TERMS.index):
             raise RecordInvalid(f"insight of {self.sku or 'the category'}: coefficients {names}")
@@ -264,7 +264,7 @@ def _sku_or_category(sku: str) -> None:
 
 
 def _week(week: int) -> None:
-    _whole("week", week, 0, WEEK_MAX)
+    whole("week", week, 0, WEEK_MAX)
 
 
 def _rows(rows: Sequence[DayRow | PriceRow | RangeRow | TrendRow | InsightRow]) -> None:
@@ -273,13 +273,3 @@ def _rows(rows: Sequence[DayRow | PriceRow | RangeRow | TrendRow | InsightRow]) 
     keys = [(row.sku, row.price_minor if isinstance(row, DayRow) else 0) for row in rows]
     if any(before >= after for before, after in pairwise(keys)):
         raise RecordInvalid("rows are not in ascending order of their SKUs, each once")
-
-
-def _whole(what: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise RecordInvalid(f"{what} {value} is outside {low}..{high}")
-
-
-def _real(what: str, value: float, low: float, high: float) -> None:
-    if not math.isfinite(value) or not low <= value <= high:
-        raise RecordInvalid(f"{what} {value} is outside {low}..{high}")
