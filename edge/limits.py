@@ -55,6 +55,7 @@ COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
 
 # --- what shops share ------------------------------------------------------------------------------------------------
 SHARED_ROWS_MAX: Final = 4096  # of one payload: a category of CATEGORY_ITEMS_MAX items at four prices a day
+DAYBOOK_DAYS_MAX: Final = 62  # business days whose totals wait to go out; two months without one that closes
 MESSAGE_BYTES_MAX: Final = 512 * 1024  # one network message; 4,096 rows of the longest kind take 350 kB
 
 # --- peers on the network --------------------------------------------------------------------------------------------
@@ -161,6 +162,11 @@ PROMISES_MAX: Final = 4096  # tree nodes that answers under way will bring, befo
 TREE_DEPTH_MAX: Final = 32  # nodes from root to leaf; five children each hold more keys than a log has blocks
 TREE_CACHE_BYTES_MAX: Final = 24 * 1024 * 1024  # decoded nodes, keys and blocks of one Hyperbee; 100,000 short keys
 
+# --- sums between owners ---------------------------------------------------------------------------------------------
+SUM_MEMBERS_MAX: Final = 128  # of one group; each member's work grows with them: 128 X25519 agreements, 20 KB sent
+SUM_VALUES_MAX: Final = 4096  # coordinates of one sum: more than the items that one release can name usefully
+SUM_MESSAGE_BYTES_MAX: Final = 64 * 1024  # 4,096 masked values of 7 bytes, or 128 members' shares, fit
+
 # --- health ----------------------------------------------------------------------------------------------------------
 METRIC_SERIES_MAX: Final = 400  # of one box; a chain's Prometheus holds ten thousand boxes
 METRIC_BUCKETS_MAX: Final = 10  # of one histogram, +Inf apart
@@ -178,3 +184,5 @@ assert BATCH_BYTES <= WRITE_LOW_BYTES < WRITE_HIGH_BYTES < WRITE_BYTES_MAX
 assert KEEPALIVE_S < IDLE_TIMEOUT_S
 assert 2 * REQUESTS_IN_FLIGHT_MAX <= REQUESTS_QUEUED_MAX
 assert BITFIELD_BYTES_MAX * 8 >= WANT_BLOCKS
+assert 7 * SUM_VALUES_MAX + 128 <= SUM_MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX
+assert 144 * SUM_MEMBERS_MAX + 128 <= SUM_MESSAGE_BYTES_MAX
