@@ -42,6 +42,7 @@ _LAST_WEEK: Final = week_of(date.max) - 1
 _TREND_WEEKS: Final = 130  # how far back a trend looks: two and a half years for the season
 
 ReadReceipt = Callable[[int], Receipt | None]
+OnCounted = Callable[[Receipt, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,19 @@ class LocalPriceMemory:
     """The price memory of one shop. Not thread-safe; lives on the event loop.
 
     `read_receipt(ledger_index)` gives a receipt of the ledger again, for a post-void; None if it cannot be read.
+    `on_counted` is told of every receipt that is counted (1) or taken out again (-1).
     """
 
-    def __init__(self, config: MemoryConfig, *, currency: str, read_receipt: ReadReceipt) -> None:
+    def __init__(
+        self,
+        config: MemoryConfig,
+        *,
+        currency: str,
+        read_receipt: ReadReceipt,
+        on_counted: OnCounted | None = None,
+    ) -> None:
         self.config = config
+        self._on_counted = on_counted
         self.currency = currency
         self.counts = MemoryCounts()
         self.arrivals = Arrivals()
@@ -179,6 +189,8 @@ class LocalPriceMemory:
             totals = self.days[day] = [0, 0, 0, 0]
         if not sign:
             return
+        if self._on_counted is not None:
+            self._on_counted(receipt, sign)
         convert = self.config.tax_permille != 0 and receipt.tax_included is not self.config.shelf_tax_included
         add, number, versions = self.sales.add, self.catalogue.number, self._versions
         units_all = amount_all = 0
