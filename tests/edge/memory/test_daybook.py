@@ -61,9 +61,9 @@ def test_a_day_that_is_out_is_never_begun_again() -> None:
     book.add(receipt(MONDAY, ("a", 100, 1)), 1)
     book.close(MONDAY)
     book.add(receipt(MONDAY, ("a", 100, 1)), 1)
-    assert len(book.days) == 0
+    assert list(book.days) == []
     book.add(receipt(MONDAY + timedelta(days=1), ("a", 100, 1)), 1)
-    assert book.days == (MONDAY + timedelta(days=1),)
+    assert list(book.days) == [MONDAY + timedelta(days=1)]
 
 
 def test_days_that_never_close_are_bounded() -> None:
