@@ -11,6 +11,13 @@ season two harmonics of the year and a trend. The
 price variation keeps the prior's mean and sd, a new item starts from its category. week_t is a random effect of the
 whole category, so that a shock common to all items is not counted once an item.
 
+Where other shops have said what an item's coefficient is (`PeerPrior`), β_ik starts from their mean with their sd, and
+no longer from the category: what peers know of the item holds whatever its category does. The category learns from it
+as from one more item: their mean is an observation of the category's mean with variance item_sd² + sd², because the
+item lies item_sd around its category and peers are off by sd. It is not their word *and* the item's own sales, which
+given the item's mean over shops say nothing more about the category. An item that peers know nothing of starts from the
+category so informed. Without peers nothing of this is computed: the estimate is what it always was, to the bit.
+
 The mode is found by Newton's method on all parameters at once; the Hessian is an arrow (a small block an item, one
 block shared), solved by its Schur complement, and its inverse is the posterior covariance (Laplace). Cells that say
 nothing about demand (`observed` False, price unknown) are left out; a week in which an offered item did not sell
@@ -70,6 +77,38 @@ class DemandPrior:
     def normals(self) -> tuple[Normal, ...]:
         """The priors of TERMS[1:], in order."""
         return self.price, self.carry, self.feature, self.deal, self.others
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeerPrior:
+    """What other shops' data say of each item's coefficients TERMS[1:] in this shop; logs, rows in a history's order.
+
+    `sd` covers how far shops lie apart and how well peers know their mean. NaN in `mean`: they say nothing of that
+    coefficient. `category_mean` and `category_sd` (5,) are what they say of the category's mean beyond its items'
+    rows; whoever fills both must not say the same thing twice. Raises `LocalError` for shapes and sds that are none.
+    """
+
+    mean: Float  # (n, 5)
+    sd: Float  # (n, 5)
+    category_mean: Float | None = None  # (5,)
+    category_sd: Float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 2 or self.mean.shape[1] != len(TERMS) - 1 or self.sd.shape != self.mean.shape:
+            raise LocalError(f"peers' prior has shapes {self.mean.shape} and {self.sd.shape}")
+        if (self.category_mean is None) != (self.category_sd is None):
+            raise LocalError("peers' prior: a category's mean and its sd go together")
+        _check_known(self.mean, self.sd)
+        if self.category_mean is not None and self.category_sd is not None:
+            if self.category_mean.shape != (len(TERMS) - 1,) or self.category_sd.shape != self.category_mean.shape:
+                raise LocalError(f"peers' prior has a category of shape {self.category_mean.shape}")
+            _check_known(self.category_mean, self.category_sd)
+
+
+def _check_known(mean: Float, sd: Float) -> None:
+    known = ~np.isnan(mean)
+    if not bool(np.all(np.isfinite(mean[known]) & np.isfinite(sd[known]) & (sd[known] > 0))):
+        raise LocalError("peers' prior: a mean is infinite, or its sd is no positive number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +193,21 @@ def design(history: CategoryHistory, decay: float, regular: Float | None = None)
     return Design(terms, units, used, base, share, x, stock)
 
 
-def estimate(history: CategoryHistory, prior: DemandPrior, *, start: DemandPosterior | None = None) -> DemandPosterior:
-    """The posterior given a history of at least one week. `start`: last week's posterior, for speed."""
+def estimate(
+    history: CategoryHistory,
+    prior: DemandPrior,
+    *,
+    start: DemandPosterior | None = None,
+    peers: PeerPrior | None = None,
+) -> DemandPosterior:
+    """The posterior given a history of at least one week.
+
+    `start`: last week's posterior, for speed. `peers`: what other shops know of these items, in the history's order.
+    """
     data = design(history, prior.decay)
-    solver = _Newton(data, prior, history.weeks)
+    if peers is not None and len(peers.mean) != len(history.skus):
+        raise LocalError(f"peers' prior is of {len(peers.mean)} items, the history of {len(history.skus)}")
+    solver = _Newton(data, prior, history.weeks, peers)
     if start is not None and start.skus == history.skus and bool(np.all(start.regular == data.regular)):
         solver.beta, solver.dispersion = start.mean.copy(), start.dispersion.copy()
     converged = False
@@ -216,11 +266,13 @@ def forecast_error(units: Float, expected: Float, observed: Bool) -> ForecastErr
     return ForecastError(float(np.sum(np.abs(miss))) / sold, float(np.sum(miss)) / sold, int(np.sum(seen)))
 
 
-def backtest(history: CategoryHistory, prior: DemandPrior, weeks: int = 4) -> ForecastError:
+def backtest(
+    history: CategoryHistory, prior: DemandPrior, weeks: int = 4, *, peers: PeerPrior | None = None
+) -> ForecastError:
     """Fit on all but the last `weeks` and forecast those at the prices they had: an honest WAPE before any decision."""
     if len(history.weeks) <= weeks:
         return ForecastError(float("nan"), float("nan"), 0)
-    posterior = estimate(weeks_of(history, 0, -weeks), prior)
+    posterior = estimate(weeks_of(history, 0, -weeks), prior, peers=peers)
     expected = predict(posterior, history)[-weeks:]
     return forecast_error(history.units[-weeks:], expected, history.observed[-weeks:])
 
@@ -256,7 +308,7 @@ def _calendar(weeks: NDArray[np.int64], last: int) -> Float:
 class _Newton:
     """The joint mode of all coefficients. Blocks: β of each item (K), shared = season, trend, weeks, category means."""
 
-    def __init__(self, data: Design, prior: DemandPrior, weeks: NDArray[np.int64]) -> None:
+    def __init__(self, data: Design, prior: DemandPrior, weeks: NDArray[np.int64], peers: PeerPrior | None) -> None:
         self._data = data
         self._prior = prior
         self._w, self._n, self._k = data.terms.shape
@@ -265,19 +317,44 @@ class _Newton:
         normals = prior.normals
         self._category_prior = np.array([normal.mean for normal in normals])
         self._category_precision = np.array([normal.category_sd**-2 for normal in normals])
-        self._precision = np.array([prior.level_sd**-2, *(normal.item_sd**-2 for normal in normals)])
+        precision = np.array([prior.level_sd**-2, *(normal.item_sd**-2 for normal in normals)])
+        self._item_precision = precision[1:]
+        self._precision = np.tile(precision, (self._n, 1))
+        self._given = np.zeros((self._n, self._k - 1), dtype=np.bool_)  # coefficients that peers know
+        self._peers = np.zeros((self._n, self._k - 1))
+        if peers is not None:
+            self._take(peers)
         deviations = [prior.season_sd] * _SEASON + [prior.trend_sd] + [prior.week_sd] * self._w
         self._shared_precision = np.array(deviations) ** -2.0
         mean_units = np.sum(np.where(data.used, data.units, 0.0), axis=0) / np.maximum(np.sum(data.used, axis=0), 1)
         self._level = np.log(mean_units + 0.1)
         self.beta = np.tile(np.concatenate([[0.0], self._category_prior]), (self._n, 1))
         self.beta[:, LEVEL] = self._level
+        self.beta[:, 1:] = np.where(self._given, self._peers, self.beta[:, 1:])
         self.category = self._category_prior.copy()
         self.shared = np.zeros(_SHARED + self._w)
         self.dispersion = np.full(self._n, prior.dispersion)
         self._inverse: Float | None = None
         self._cross: Float | None = None
         self._schur: Float | None = None
+
+    def _take(self, peers: PeerPrior) -> None:
+        """Centre what peers know where they say, and tell the category of it."""
+        said, sd = [peers.mean], [np.hypot(peers.sd, self._item_precision**-0.5)]
+        if peers.category_mean is not None and peers.category_sd is not None:
+            said.append(peers.category_mean[None])
+            sd.append(peers.category_sd[None])
+        heard = np.concatenate(said)
+        known = ~np.isnan(heard)
+        weight = np.where(known, np.where(known, np.concatenate(sd), 1.0) ** -2.0, 0.0)
+        total = self._category_precision + np.sum(weight, axis=0)
+        moved = np.sum(weight * (np.where(known, heard, 0.0) - self._category_prior), axis=0) / total
+        self._category_prior = self._category_prior + moved
+        self._category_precision = total
+        self._given = ~np.isnan(peers.mean)
+        self._peers = np.where(self._given, peers.mean, 0.0)
+        own = np.where(self._given, peers.sd, 1.0) ** -2.0
+        self._precision[:, 1:] = np.where(self._given, own, self._precision[:, 1:])
 
     def linear(self, *, week_effects: bool = True) -> Float:
         """ln μ (w, n)."""
@@ -294,28 +371,31 @@ class _Newton:
         spread = 1.0 + self.dispersion * mu
         score = np.where(used, (self._data.units - mu) / spread, 0.0)
         weight = np.where(used, mu / spread, 0.0)
-        centre = np.concatenate([self._level[:, None], np.tile(self.category, (self._n, 1))], axis=1)
+        means_now = np.where(self._given, self._peers, self.category)
+        centre = np.concatenate([self._level[:, None], means_now], axis=1)
         pull = self._precision * (self.beta - centre)
         weighted = terms * weight[..., None]
-        own = np.einsum("wnk,wnl->nkl", weighted, terms) + np.diag(self._precision)
+        own = np.einsum("wnk,wnl->nkl", weighted, terms) + self._precision[:, :, None] * np.eye(self._k)
         own_slope = np.einsum("wnk,wn->nk", terms, score) - pull
         size = _SHARED + self._w + self._k - 1
         cross = np.zeros((self._n, self._k, size))
         cross[:, :, :_SHARED] = np.einsum("wnk,wg->nkg", weighted, self._calendar)
         cross[:, :, _SHARED : _SHARED + self._w] = weighted.transpose(1, 2, 0)
         terms_after_level = np.arange(1, self._k)
-        cross[:, terms_after_level, _SHARED + self._w + terms_after_level - 1] = -self._precision[1:]
+        tied = np.where(self._given, 0.0, self._item_precision)  # to the category: what peers know is not
+        cross[:, terms_after_level, _SHARED + self._w + terms_after_level - 1] = -tied
         calendar = np.concatenate([self._calendar, np.eye(self._w)], axis=1)
         total = np.sum(weight, axis=1)
         shared = np.zeros((size, size))
         week_part = slice(0, _SHARED + self._w)
         shared[week_part, week_part] = calendar.T @ (total[:, None] * calendar) + np.diag(self._shared_precision)
         means = slice(_SHARED + self._w, size)
-        shared[means, means] = np.diag(self._n * self._precision[1:] + self._category_precision)
+        shared[means, means] = np.diag(np.sum(~self._given, axis=0) * self._item_precision + self._category_precision)
         shared_slope = np.concatenate(
             [
                 calendar.T @ np.sum(score, axis=1) - self._shared_precision * self.shared,
-                np.sum(pull[:, 1:], axis=0) - self._category_precision * (self.category - self._category_prior),
+                np.sum(np.where(self._given, 0.0, pull[:, 1:]), axis=0)
+                - self._category_precision * (self.category - self._category_prior),
             ]
         )
         inverse = np.linalg.inv(own)
