@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status:register", "how a box is doing: tills, log, memory, prices, metrics"),
     "why": ("decisions:register_why", "why an item has its price"),
     "decisions": ("decisions:register_decisions", "the price decisions of a box"),
+    "export": ("export:register", "sales, prices, decisions or insights as CSV or Parquet"),
     "labels": ("decisions:register_labels", "the print list of shelf labels that change"),
     "feed": ("feed:register", "create, append to, read, verify, serve and clone Hypercores"),
     "bee": ("bee:register", "sorted maps in a feed: put, get, del, range, diff, history"),

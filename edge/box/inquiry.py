@@ -4,6 +4,7 @@ status                         everything a person or a dashboard wants to know 
 decisions {category?, sku?}    the newest round: `{"names": {sku: name}, "blocks": [base64 of a decision batch]}`
 labels                         the shelf labels that change with the newest book
 items {category?}              items with reference, price in force and cost
+blocks {start}                 records of the ledger from `start` on, base64, a page of them: `{"length", "blocks"}`
 metrics                        the Prometheus text exposition; of a running box only
 """
 
@@ -31,6 +32,8 @@ from edge.records.decision import DecisionBatch
 from edge.records.history import week_of
 
 _CATEGORIES_SHOWN: Final = 100  # of a status
+PAGE_RECORDS_MAX: Final = 2000  # of the ledger in one answer: 10 ms of the loop
+PAGE_BYTES: Final = 1 << 20  # an answer is closed once it holds so much
 
 
 class Shelves:
@@ -47,6 +50,7 @@ class Shelves:
             "decisions": lambda request: self.decisions(_text(request, "category"), _text(request, "sku")),
             "labels": lambda _request: self.labels(),
             "items": lambda request: self.items(_text(request, "category")),
+            "blocks": lambda request: self.blocks(request.get("start")),
         }
 
     def decisions(self, category: str | None, sku: str | None) -> dict[str, object]:
@@ -110,6 +114,21 @@ class Shelves:
                     }
                 )
         return rows
+
+    def blocks(self, start: object) -> dict[str, object]:
+        """A page of the ledger's records from `start` on, none beyond the end."""
+        length = self._ledger.length
+        if type(start) is not int or not 0 <= start <= length:
+            raise RecordInvalid(f"'start' must be a whole number in 0..{length}")
+        found: list[str] = []
+        size = 0
+        for index in range(start, min(start + PAGE_RECORDS_MAX, length)):
+            block = self._ledger.get(index)
+            found.append(base64.b64encode(block).decode())
+            size += len(block)
+            if size >= PAGE_BYTES:
+                break
+        return {"length": length, "blocks": found}
 
 
 class Inquiry(Shelves):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support_desk import CURRENCY, MONDAY, Desk, shelf
 
+from edge.box import inquiry
 from edge.box.inquiry import Shelves
 from edge.box.ledger import Ledger
 from edge.errors import RecordInvalid
@@ -70,3 +71,24 @@ async def test_arguments_of_any_shape_are_refused(tmp_path: Path, request_: Mapp
     handler = shelves(desk).handlers()[str(request_["command"])]
     with pytest.raises(RecordInvalid):
         handler(request_)
+
+
+async def test_the_ledger_is_handed_out_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(tmp_path)
+    await desk.live(7)
+    log: Ledger = ReadableLog(desk)  # type: ignore[assignment]
+    log.length = len(desk.log)  # type: ignore[misc]
+    monkeypatch.setattr(inquiry, "PAGE_RECORDS_MAX", 7)
+    asked = Shelves(desk.views, log, CURRENCY)
+    found: list[bytes] = []
+    while len(found) < len(desk.log):
+        page = asked.blocks(len(found))
+        assert page["length"] == len(desk.log)
+        assert isinstance(page["blocks"], list)
+        assert 0 < len(page["blocks"]) <= 7
+        found += [base64.b64decode(block) for block in page["blocks"]]
+    assert found == desk.log
+    assert asked.blocks(len(desk.log))["blocks"] == []
+    for start in (-1, len(desk.log) + 1, "0", None, True):
+        with pytest.raises(RecordInvalid, match="start"):
+            asked.blocks(start)
