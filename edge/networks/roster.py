@@ -35,6 +35,7 @@ class Member:
     role: Role
     signers: Mapping[FeedKind, bytes]  # public key that signs its feed, by kind; none for seeders and readers
     since_epoch: int  # the first epoch in which its feeds count
+    label: str = ""  # for people; every member reads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,17 @@ class Roster:
     members: Mapping[bytes, Member]  # by id
     revoked: Mapping[bytes, Revocation]  # by id
     invited: frozenset[bytes] = field(default_factory=frozenset)  # public keys of invitations that nobody took yet
+    authorities: tuple[bytes, ...] = ()  # connection keys of those who sign the roster, in the manifest's order
+    open: bool = False  # whether anybody may read: a public network whose roster and feeds are not encrypted
 
     def admits(self, connection_key: bytes) -> bool:
-        """Whether whoever proved `connection_key` may connect: members, and nobody that was revoked."""
-        return connection_key in self.members and connection_key not in self.revoked
+        """Whether whoever proved `connection_key` may connect: members and authorities, and nobody that was revoked.
+
+        An open network lets strangers in, to read: what they write is on no roster and counts nothing.
+        """
+        if connection_key in self.revoked:
+            return False
+        return self.open or connection_key in self.members or connection_key in self.authorities
 
     @property
     def writers(self) -> tuple[Member, ...]:
@@ -77,8 +85,8 @@ class Roster:
 
     @property
     def one_owner(self) -> bool:
-        """Whether all writers have one owner: a chain, a franchise, a co-op under one charter."""
-        return len(self.owners) == 1
+        """Whether all members, readers too, have one owner: a chain, a franchise, a co-op under one charter."""
+        return len({member.owner for member in self.members.values()}) == 1
 
     @property
     def feed_kinds(self) -> tuple[FeedKind, ...]:
@@ -88,11 +96,12 @@ class Roster:
     def limit(self, member_id: bytes, kind: FeedKind, epoch: int) -> int | None:
         """Up to which length the member's feed of `kind` in `epoch` counts: None without a bound, 0 not at all."""
         revocation = self.revoked.get(member_id)
-        if revocation is not None:
-            if epoch > revocation.epoch or epoch < revocation.member.since_epoch:
-                return 0
-            return revocation.lengths.get(kind, 0) if epoch == revocation.epoch else None
-        member = self.members.get(member_id)
-        if member is None or member.role not in WRITERS or epoch < member.since_epoch or epoch > self.epoch:
+        member = self.members.get(member_id) if revocation is None else revocation.member
+        if member is None or member.role not in WRITERS or kind not in member.signers:
             return 0
+        last = self.epoch if revocation is None else min(revocation.epoch, self.epoch)
+        if not member.since_epoch <= epoch <= last:
+            return 0
+        if revocation is not None and epoch == revocation.epoch:
+            return revocation.lengths.get(kind, 0)
         return None
