@@ -57,6 +57,11 @@ COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
 SHARED_ROWS_MAX: Final = 4096  # of one payload: a category of CATEGORY_ITEMS_MAX items at four prices a day
 DAYBOOK_DAYS_MAX: Final = 62  # business days whose totals wait to go out; two months without one that closes
 MESSAGE_BYTES_MAX: Final = 512 * 1024  # one network message; 4,096 rows of the longest kind take 350 kB
+RELEASE_CELLS_MAX: Final = 4096  # categories and items of one noised release; 250 bytes of sums each, a window
+RELEASE_BYTES_MAX: Final = 512 * 1024  # of one noised release, as the privacy ledger keeps it; 20 categories take 3 kB
+RELEASE_CHARGES_MAX: Final = 8  # accounts that one release is charged to; there are two units of protection
+RELEASE_SOURCES_MAX: Final = 256  # releases that one is derived from: two years of weeks and as much again
+RELEASES_KEPT_WEEKS: Final = 160  # after it a release is forgotten and its weeks are closed; lags are at most 104
 
 # --- peers on the network --------------------------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = 8 * 1024 * 1024 + BLOCK_BYTES_MAX + 64 * 1024  # a stock batch closes once it reaches 8 MiB
@@ -177,6 +182,7 @@ assert BLOB_APPEND_BLOCKS * BLOB_BLOCK_BYTES <= GROUP_BYTES_MAX // 2
 assert DRIVE_ENTRY_BYTES_MAX + PATH_BYTES_MAX <= BLOCK_BYTES_MAX // 2
 assert RECORD_BYTES_MAX <= GROUP_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX
 assert RECEIPT_BYTES_MAX <= BLOCK_BYTES_MAX
+assert RELEASE_BYTES_MAX <= BLOCK_BYTES_MAX // 2
 assert MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX and CATEGORY_ITEMS_MAX <= SHARED_ROWS_MAX
 assert INTAKE_QUEUE_MAX <= COMMIT_QUEUE_RECORDS_MAX
 assert BLOCK_BYTES_MAX + BATCH_BYTES < FRAME_BYTES_MAX < 2**24 - 17
