@@ -12,12 +12,13 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from edge.crypto.hashing import HASH_BYTES
+from edge.crypto.hashing import HASH_BYTES, hash256
 from edge.crypto.keys import parse_key
 from edge.errors import ConfigError
 from edge.limits import FEED_EPOCHS_MAX, FEEDS_MAX, LABEL_CHARS_MAX
 
 VERSION: Final = 2
+LATER: Final = hash256(b"pomona held later")  # in `held`: feeds of given manifests that this copy makes are held too
 _PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEX: Final = re.compile(r"[0-9a-f]*")
 
@@ -59,13 +60,14 @@ class Catalog:
         """The feed with this key, of any epoch and whoever writes it."""
         return next((feed for feed in self.feeds if feed.key == key), None)
 
-    def with_feed(self, feed: Feed) -> "Catalog":
-        """The same and `feed`; `ConfigError` where name, key or bounds do not allow it."""
+    def with_feed(self, feed: Feed, *, later: bool = False) -> "Catalog":
+        """The same and `feed`; `ConfigError` where name, key or bounds do not allow it. `later`: see LATER."""
         if self.by_name(feed.name) or self.by_key(feed.key):
             raise ConfigError(feed.name or feed.key.hex(), "there is already such a feed")
         if len(self.feeds) >= FEEDS_MAX:
             raise ConfigError(feed.name or feed.key.hex(), f"the store holds {FEEDS_MAX} feeds already")
-        return replace(self, feeds=(*self.feeds, feed))
+        held = {feed.key} if later and LATER in self.held else set()
+        return replace(self, feeds=(*self.feeds, feed), held=self.held | held)
 
     def without(self, feed: Feed) -> "Catalog":
         """The same without `feed`."""

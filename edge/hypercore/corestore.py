@@ -18,7 +18,7 @@ in `succeed`, a new epoch of the feed, or after `release_hold`, when a person kn
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,7 @@ class _Open:
     feed: Feed
     core: Hypercore
     replicator: Replicator
+    encryption_key: bytes | None = None  # that it was opened with
     users: int = 0
     lookups: int = 0  # of peers, that have not got it yet
 
@@ -129,7 +130,8 @@ class Corestore:
         """The core of that `name`, or of that `key`; with `create`, made where it is not there yet.
 
         An `encryption_key` (32 bytes) is remembered when the core is made here. Raises `ConfigError` where there is no
-        such core or it was made otherwise, `StorageError` for the disk.
+        such core, it was made otherwise, or somebody has borrowed it with another encryption key or without one;
+        `StorageError` for the disk.
         """
         if (name is None) == (key is None):
             raise LocalError("a core is asked for by its name or by its key")
@@ -155,6 +157,23 @@ class Corestore:
                 self._reload()
         return (await self._borrow(feed, None)).core
 
+    async def get_under(
+        self, name: str, manifest: Manifest, *, signer: str, encryption_key: bytes | None = None
+    ) -> Hypercore:
+        """The core of `manifest`, which the key pair that this store derives for the name `signer` signs.
+
+        It is kept as `name`, and made where it is missing; see `FeedStore.create_under`.
+        """
+        name, signer = self._prefix + name, self._prefix + signer
+        feed = self._find(None, manifest.key())
+        if feed is None or (feed.name, feed.signer) != (name, signer):
+            async with self._shared.changing:
+                feed = await self._shared.store.create_under(
+                    name, manifest, signer=signer, encryption_key=encryption_key
+                )
+                self._reload()
+        return (await self._borrow(feed, encryption_key)).core
+
     async def release(self, core: Hypercore) -> None:
         """Give a core back that `get` lent. It may be closed at any time from then on."""
         entry = self._shared.open.get(core.key)
@@ -167,15 +186,11 @@ class Corestore:
 
     async def forget(self, core: Hypercore) -> None:
         """Close somebody else's core, lent or not, and remove it from the disk."""
-        entry = self._shared.open.get(core.key)
-        if entry is None or entry.core is not core:
-            raise LocalError("a core is forgotten by the store that lent it")
-        async with self._shared.turns[core.key]:
-            if self._shared.open.get(core.key) is entry:
-                await self._close(entry)
-        async with self._shared.changing:
-            await asyncio.to_thread(self._shared.store.forget, entry.feed)
-            self._reload()
+        await self._remove(core, self._shared.store.forget)
+
+    async def discard(self, core: Hypercore) -> None:
+        """Close a core of our own, lent or not, and remove its blocks and encryption key; it is never written again."""
+        await self._remove(core, self._shared.store.discard)
 
     def feeds(self) -> list[Feed]:
         """Everything in this namespace that has a name, by it."""
@@ -209,6 +224,12 @@ class Corestore:
             raise ConfigError(self._prefix + name, "no such feed")
         async with self._shared.changing:
             await asyncio.to_thread(self._shared.store.release, feed)
+            self._reload()
+
+    async def release_holds(self) -> None:
+        """The same of all that this store holds, and of cores of given manifests that it makes later."""
+        async with self._shared.changing:
+            await asyncio.to_thread(self._shared.store.release_all)
             self._reload()
 
     # --- peers -------------------------------------------------------------------------------------------------------
@@ -269,6 +290,17 @@ class Corestore:
         assert feed is not None
         return feed
 
+    async def _remove(self, core: Hypercore, remove: Callable[[Feed], None]) -> None:
+        entry = self._shared.open.get(core.key)
+        if entry is None or entry.core is not core:
+            raise LocalError("a core is removed by the store that lent it")
+        async with self._shared.turns[core.key]:
+            if self._shared.open.get(core.key) is entry:
+                await self._close(entry)
+        async with self._shared.changing:
+            await asyncio.to_thread(remove, entry.feed)
+            self._reload()
+
     async def _borrow(self, feed: Feed, encryption_key: bytes | None) -> _Open:
         entry = await self._opened(feed, encryption_key)
         entry.users += 1
@@ -285,8 +317,15 @@ class Corestore:
         async with shared.turns.setdefault(feed.key, asyncio.Lock()):
             await self._check_open(feed)
             entry = shared.open.get(feed.key)
+            if entry is not None and encryption_key not in (None, entry.encryption_key):
+                if entry.users:
+                    raise ConfigError("encryption key", "this core is in use with another one, or without")
+                await self._close(entry)  # a peer had asked for it: served as it lies there, it needs no key
+                entry = None
             if entry is None:
                 write = shared.write and bool(feed.name)
+                if encryption_key is None and feed.encrypted:
+                    encryption_key = shared.store.encryption_key(feed)
                 core = await shared.store.open(
                     feed,
                     write=write,
@@ -297,7 +336,7 @@ class Corestore:
                 await self._check_open(feed, core)
                 replicator = Replicator(core, shared.replication_metrics, following=False)
                 replicator.on_idle = self._on_idle
-                entry = shared.open[feed.key] = _Open(feed, core, replicator)
+                entry = shared.open[feed.key] = _Open(feed, core, replicator, encryption_key)
             shared.open.move_to_end(feed.key)
             return entry
 

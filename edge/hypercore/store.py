@@ -20,7 +20,7 @@ from edge.atomic import replace_file, sync_directory
 from edge.crypto.hashing import HASH_BYTES, discovery_key, hash256, keyed256, namespace
 from edge.crypto.keys import KeyPair, new_secret, parse_key, read_secret, write_secret
 from edge.errors import ConfigError, StorageError, StorageFault
-from edge.hypercore.catalog import Catalog, Feed, check_name, format_catalog, parse
+from edge.hypercore.catalog import LATER, Catalog, Feed, check_name, format_catalog, parse
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest, Signer
 from edge.hypercore.place import fingerprint
@@ -116,6 +116,29 @@ class FeedStore:
             await self._make(feed, pair, manifest, secret, lambda catalog: catalog.with_feed(feed))
         return feed
 
+    async def create_under(self, name: str, manifest: Manifest, *, signer: str, encryption_key: bytes | None) -> Feed:
+        """The core of `manifest`, kept as `name` and signed by the key pair of the name `signer`; made where it is not.
+
+        Whoever knows the manifest knows the core's key before there is a core. So a copy of a store that was restored
+        cannot tell a new core from one that the original has signed already: what it makes is held from the start.
+        Raises `ConfigError` where the key pair is not a signer, or the name or the core is there for something else.
+        """
+        check_name(name)
+        check_name(signer)
+        with self._locked():
+            pair = named_key_pair(self._primary_key(), signer)
+            if manifest.signer_index(pair.public_key) is None:
+                raise ConfigError(name, f"the key pair of {signer} is no signer of its manifest")
+            feed = Feed(name, manifest.key(), encryption_key is not None, signer=signer)
+            there = self.catalog().by_key(feed.key)
+            if there is not None and there != feed:
+                raise ConfigError(name, "there is another feed with the key of its manifest")
+            if there is None:
+                await self._make(
+                    feed, pair, manifest, encryption_key, lambda catalog: catalog.with_feed(feed, later=True)
+                )
+        return feed
+
     async def add(self, key: bytes, *, encryption_key: bytes | None = None) -> Feed:
         """Make room for somebody else's core, known by its key; the one that is there already, if so."""
         with self._locked():
@@ -150,6 +173,19 @@ class FeedStore:
             self._write(self.catalog().without(feed))
             shutil.rmtree(self.folder(feed), ignore_errors=True)  # what stays behind is replaced by a later `add`
 
+    def discard(self, feed: Feed) -> None:
+        """Remove the blocks and the encryption key of a feed of our own; never made or written again. Not while open.
+
+        The catalog remembers it, because a core made anew under its key would sign other content under indexes that
+        peers have seen.
+        """
+        with self._locked(), _reporting(f"discarding {feed.name} in {self._directory}"):
+            catalog = self.catalog()
+            self._write(replace(catalog, held=catalog.held | {feed.key}))
+            folder = self.folder(feed)
+            (folder / _ENCRYPTION).unlink(missing_ok=True)  # first: without it the rest says nothing
+            shutil.rmtree(folder, ignore_errors=True)
+
     # --- where the store is at home ----------------------------------------------------------------------------------
 
     def settle(self) -> list[Feed]:
@@ -164,7 +200,8 @@ class FeedStore:
             if place is None or place == catalog.place:
                 return []
             held = catalog.named() if catalog.place is not None else []
-            self._write(replace(catalog, place=place, held=catalog.held | {feed.key for feed in held}))
+            later = {LATER} if catalog.place is not None else set()
+            self._write(replace(catalog, place=place, held=catalog.held | {feed.key for feed in held} | later))
         return held
 
     def release(self, feed: Feed) -> None:
@@ -172,6 +209,13 @@ class FeedStore:
         with self._locked():
             catalog = self.catalog()
             self._write(replace(catalog, held=catalog.held - {feed.key}))
+
+    def release_all(self) -> None:
+        """The same of every feed, and of those of given manifests that are made later; discarded ones stay held."""
+        with self._locked():
+            catalog = self.catalog()
+            gone = {feed.key for feed in catalog.named() if not self.folder(feed).exists()}
+            self._write(replace(catalog, held=catalog.held & gone))
 
     # --- opening -----------------------------------------------------------------------------------------------------
 

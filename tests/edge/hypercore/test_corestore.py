@@ -12,6 +12,7 @@ from edge.errors import ConfigError, LocalError, StorageError, StorageFault
 from edge.hypercore.corestore import Corestore
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest, Signer
+from edge.hypercore.store import FeedStore, named_key_pair
 
 ENCRYPTION_KEY = b"\x05" * 32
 
@@ -237,3 +238,93 @@ async def test_a_hold_is_released_by_a_person(tmp_path: Path) -> None:
         await copy.release_hold("sales")
         core = await copy.get("sales")
         assert await core.append([b"x"], urgent=True) == 1
+
+
+def epoch_manifest(store: Path, signer: str) -> Manifest:
+    """As everybody computes it who knows the public key of `signer`."""
+    primary_key = bytes.fromhex((store / "primary-key").read_text())
+    return Manifest(signers=(Signer(named_key_pair(primary_key, signer).public_key, b"\x07" * 32),), quorum=1)
+
+
+async def test_a_core_of_a_given_manifest_is_signed_by_a_key_pair_with_a_name(tmp_path: Path) -> None:
+    FeedStore(tmp_path).identity()  # makes the primary key
+    manifest = epoch_manifest(tmp_path, "signer-prices")
+    async with await Corestore.open(tmp_path) as store:
+        core = await store.get_under("1/prices", manifest, signer="signer-prices", encryption_key=ENCRYPTION_KEY)
+        assert core.key == manifest.key()
+        assert core.encrypted
+        assert await core.append([b"secret"], urgent=True) == 1
+        again = await store.get_under("1/prices", manifest, signer="signer-prices", encryption_key=ENCRYPTION_KEY)
+        assert again is core
+        for name, signer in (("1/trends", "signer-prices"), ("1/prices", "signer-trends")):
+            with pytest.raises(ConfigError):
+                await store.get_under(name, manifest, signer=signer, encryption_key=ENCRYPTION_KEY)
+        other = Manifest(signers=(Signer(manifest.signers[0].public_key, b"\x08" * 32),), quorum=1)
+        with pytest.raises(ConfigError, match="already such a feed"):
+            await store.get_under("1/prices", other, signer="signer-prices", encryption_key=ENCRYPTION_KEY)
+    async with await Corestore.open(tmp_path) as store:
+        core = await store.get_under("1/prices", manifest, signer="signer-prices", encryption_key=ENCRYPTION_KEY)
+        assert await core.append([b"more"], urgent=True) == 2
+        assert list(core.blocks()) == [b"secret", b"more"]
+
+
+async def test_a_restored_store_holds_even_cores_that_it_makes_under_a_given_manifest(tmp_path: Path) -> None:
+    """The original may have made and signed them after the backup: the same key, other content."""
+    FeedStore(tmp_path / "shop").identity()
+    manifest = epoch_manifest(tmp_path / "shop", "signer")
+    async with await Corestore.open(tmp_path / "shop") as shop:
+        await shop.get(key=b"\x09" * 32)  # what the store knows when it is copied: nothing of its own
+    shutil.copytree(tmp_path / "shop", tmp_path / "backup")
+    async with await Corestore.open(tmp_path / "shop") as shop:
+        core = await shop.get_under("1/prices", manifest, signer="signer", encryption_key=ENCRYPTION_KEY)
+        await core.append([b"one"], urgent=True)
+    async with await Corestore.open(tmp_path / "backup") as restored:
+        core = await restored.get_under("1/prices", manifest, signer="signer", encryption_key=ENCRYPTION_KEY)
+        with pytest.raises(StorageError) as caught:
+            await core.append([b"other"], urgent=True)
+        assert caught.value.fault is StorageFault.READ_ONLY
+        await restored.release_holds()
+    async with await Corestore.open(tmp_path / "backup") as restored:
+        core = await restored.get_under("1/prices", manifest, signer="signer", encryption_key=ENCRYPTION_KEY)
+        assert core.writable
+
+
+async def test_a_discarded_core_leaves_nothing_and_is_never_made_again(tmp_path: Path) -> None:
+    FeedStore(tmp_path).identity()
+    manifest = epoch_manifest(tmp_path, "signer")
+    async with await Corestore.open(tmp_path) as store:
+        core = await store.get_under("1/prices", manifest, signer="signer", encryption_key=ENCRYPTION_KEY)
+        await core.append([b"of long ago"], urgent=True)
+        folder = tmp_path / "feeds" / core.discovery_key.hex()
+        assert folder.exists()
+        await store.discard(core)
+        assert not folder.exists()
+        for _ in range(2):
+            with pytest.raises(ConfigError):
+                await store.get_under("1/prices", manifest, signer="signer", encryption_key=ENCRYPTION_KEY)
+            await store.release_holds()
+        assert store.held("1/prices")
+
+
+async def test_an_encryption_key_that_comes_later_is_used_and_never_silently_passed_over(tmp_path: Path) -> None:
+    async with await Corestore.open(tmp_path / "one") as one, await Corestore.open(tmp_path / "other") as other:
+        core = await one.get("a", encryption_key=ENCRYPTION_KEY)
+        await core.append([b"secret"], urgent=True)
+        copy = await other.get(key=core.key)  # to relay it
+        async with linked(one, other):
+            await downloaded(copy, 1)
+            assert copy.get(0) != b"secret"
+            with pytest.raises(ConfigError, match="encryption key"):
+                await other.get(key=core.key, encryption_key=ENCRYPTION_KEY)
+            await other.release(copy)
+            opened = await other.get(key=core.key, encryption_key=ENCRYPTION_KEY)
+            assert opened.get(0) == b"secret"
+            assert await other.get(key=core.key) is opened
+            with pytest.raises(ConfigError, match="encryption key"):
+                await other.get(key=core.key, encryption_key=bytes(32))
+            await core.append([b"later"], urgent=True)
+            opened.download()
+            await downloaded(opened, 2)
+            assert opened.get(1) == b"later"
+        with pytest.raises(ConfigError, match="encryption key"):
+            await one.get("a", encryption_key=bytes(32))
