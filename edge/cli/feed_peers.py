@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
-from edge.cli.peers import Address, Traffic, connected, first_of, run_until_stopped
+from edge.cli.peers import Traffic, connected, first_of, run_until_stopped
 from edge.cli.progress import Progress
 from edge.crypto.keys import parse_key
 from edge.errors import ConfigError, RemoteError
@@ -16,6 +16,7 @@ from edge.hypercore.corestore import Corestore
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.lending import LendingDesk
 from edge.hypercore.store import FeedStore
+from edge.hyperswarm.address import Address
 from edge.hyperswarm.connection import Connection
 from edge.hyperswarm.server import serve as listen
 from edge.storage.files import OsDisk

@@ -9,12 +9,11 @@ A first connection that fails ends the command with the reason; later ones are m
 import argparse
 import asyncio
 import contextlib
-import ipaddress
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -25,37 +24,21 @@ from edge.errors import ConfigError, PomonaError, RemoteError
 from edge.health.metrics import SharedMetrics, exposition
 from edge.hypercore.corestore import Corestore
 from edge.hypercore.replicator import ReplicationMetrics
+from edge.hyperswarm.address import Address, parse_address
 from edge.hyperswarm.connection import Connection, connect
 from edge.hyperswarm.metrics import SwarmMetrics
 from edge.storage.metrics import StorageMetrics
 
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts; the last one again and again
-PORT_MAX: Final = 65_535
 _METRICS_EVERY_S: Final = 10.0
 
 
-class Address(NamedTuple):
-    """Where a peer listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
 def address(text: str) -> Address:
-    """HOST:PORT with a numeric host, or `localhost`: no name is ever looked up. For `argparse`."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    host = "127.0.0.1" if host == "localhost" else host
+    """`parse_address` for `argparse`."""
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT with an IP address") from None
-    if not colon or not port.isdecimal() or int(port) > PORT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} has no port from 0 to {PORT_MAX}")
-    return Address(host, int(port))
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def connect_option(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
