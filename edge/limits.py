@@ -167,6 +167,19 @@ PROMISES_MAX: Final = 4096  # tree nodes that answers under way will bring, befo
 TREE_DEPTH_MAX: Final = 32  # nodes from root to leaf; five children each hold more keys than a log has blocks
 TREE_CACHE_BYTES_MAX: Final = 24 * 1024 * 1024  # decoded nodes, keys and blocks of one Hyperbee; 100,000 short keys
 
+# --- membership of networks ------------------------------------------------------------------------------------------
+ROSTER_MEMBERS_MAX: Final = 1500  # of one network: a new key epoch is one group of a seal and a discarded seal for each
+ROSTER_INVITES_MAX: Final = 1500  # remembered invitations of one network, used ones too until they would have expired
+ROSTER_REVOKED_MAX: Final = 8192  # former members; each costs a reader 300 bytes
+ROSTER_ENTRY_BYTES_MAX: Final = 8192  # one value of a roster; a policy takes 700, a member 300
+ROSTER_AUTHORITIES_MAX: Final = 16  # who signs one roster; each change is carried to a quorum of them by people
+SEALED_EPOCHS_KEPT: Final = 8  # whose sealed secrets a roster keeps: a box that was off for two years catches up
+REASON_CHARS_MAX: Final = 200  # why somebody was revoked
+JOIN_BYTES_MAX: Final = 4096  # one request to join, or the answer; a consortium member's takes 700
+JOIN_TIMEOUT_S: Final = 20.0  # for the authority's answer: it signs, syncs and seals meanwhile
+PROPOSAL_BYTES_MAX: Final = 8 * 1024 * 1024  # a change that waits for signatures: at most a group of blocks
+ROSTER_CHANGE_WAIT_S: Final = 5.0  # for another process of this box that changes the same roster
+
 # --- sums between owners ---------------------------------------------------------------------------------------------
 SUM_MEMBERS_MAX: Final = 128  # of one group; each member's work grows with them: 128 X25519 agreements, 20 KB sent
 SUM_VALUES_MAX: Final = 4096  # coordinates of one sum: more than the items that one release can name usefully
@@ -192,3 +205,4 @@ assert 2 * REQUESTS_IN_FLIGHT_MAX <= REQUESTS_QUEUED_MAX
 assert BITFIELD_BYTES_MAX * 8 >= WANT_BLOCKS
 assert 7 * SUM_VALUES_MAX + 128 <= SUM_MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX
 assert 144 * SUM_MEMBERS_MAX + 128 <= SUM_MESSAGE_BYTES_MAX
+assert 2 * ROSTER_MEMBERS_MAX + 2 * ROSTER_AUTHORITIES_MAX + 64 <= GROUP_RECORDS_MAX
