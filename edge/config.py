@@ -5,6 +5,7 @@
     [broker]   which broker, and its listeners (`edge.pos.broker.BrokerConfig`)
     [memory]   bounds of the price memory (`edge.memory.local.MemoryConfig`)
     [pricing]  when and how prices are decided; [pricing.modes] by category; [pricing.guard] the owner's limits
+    [networks.NAME]  where to meet the members of a network, and where this shop is stricter (`edge.networks.settings`)
 
 Every key has a default but `shop.gln`. Unknown keys are errors that name their path. `systemd/pomona.toml` is a
 commented example of all of it.
@@ -19,6 +20,7 @@ from edge.box.records import MODES
 from edge.errors import ConfigError
 from edge.limits import HISTORY_WEEKS_MAX
 from edge.memory.local import MemoryConfig
+from edge.networks.settings import NetworkSettings
 from edge.pos.broker import BrokerConfig
 from edge.pos.mqtt import MqttSettings
 from edge.pos.topics import check_gln
@@ -77,6 +79,7 @@ class Config:
     broker: BrokerConfig = field(default_factory=BrokerConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     pricing: PricingConfig = field(default_factory=PricingConfig)
+    networks: Mapping[str, NetworkSettings] = field(default_factory=dict)  # by the name they have in the state folder
 
     @property
     def state(self) -> Path:
