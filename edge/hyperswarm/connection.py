@@ -26,13 +26,7 @@ from edge.hyperswarm.protomux import Asked, Channel, Handler, Mux
 from edge.hyperswarm.secret_stream import Handshaken, SecretStream
 from edge.hyperswarm.watcher import Timeouts, Watcher
 from edge.hyperswarm.window import WriteWindow
-from edge.limits import (
-    FRAME_RATE_MIN,
-    STRANGER_S,
-    STRIKE_FORGED,
-    STRIKES_MAX,
-    WRITE_BYTES_MAX,
-)
+from edge.limits import FRAME_RATE_MIN, STRANGER_S, STRIKE_FORGED, STRIKES_MAX, WRITE_BYTES_MAX
 
 _PARTIAL_WATCHED_BYTES: Final = 64 * 1024  # smaller unfinished frames cost no more than the read buffer
 
@@ -57,6 +51,7 @@ class Connection(asyncio.Protocol):
         self.handshake_hash = b""
         self.remote_address: tuple[str, int] = ("", 0)
         self.strikes = 0
+        self.bytes_in = self.bytes_out = 0  # on the wire
         self.error: Exception | None = None
         self.on_closed: Callable[[Exception | None], None] | None = None
         self._on_connection = on_connection
@@ -178,8 +173,10 @@ class Connection(asyncio.Protocol):
         pieces = stream.data_to_send()
         if not pieces:
             return
+        size = sum(map(len, pieces))
+        self.bytes_out += size
         if self._metrics is not None:
-            self._metrics.bytes_out.inc(sum(map(len, pieces)))
+            self._metrics.bytes_out.inc(size)
         transport.writelines(pieces)
         if congested and self._window.paused_at is None:  # the system took it all
             self._loop.call_soon(self._tell_drained)
@@ -235,6 +232,7 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         self._read_at = self._loop.time()
+        self.bytes_in += len(data)
         if self._held is not None or (not self.proved and not self._watcher.turn(self)):
             self._held = (self._held or b"") + data
             self._set_reading()
