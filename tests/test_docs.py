@@ -22,6 +22,7 @@ from edge.health.watchdog import Watchdog
 from edge.hypercore.store import FeedStore
 from edge.memory.local import LocalPriceMemory
 from edge.memory.metrics import MemoryCollector
+from edge.networks.settings import NetworkSettings, Stricter
 from edge.pos import item_file, messages
 from edge.records.ledger import ReceiptRecord, decode_receipt, encode_receipt
 from edge.records.receipt import Receipt, ReceiptKind, ReceiptLine, TillPosition
@@ -137,7 +138,15 @@ def test_the_sample_configuration_names_every_key_with_its_default() -> None:
     assert {key for key in defaults if sample[key] != defaults[key]} == said
     written = text(SAMPLE)
     missing = [
-        key for key in defaults if key != "pricing.modes" and not re.search(rf"(?m)^{key.split('.')[-1]} = ", written)
+        key
+        for key in defaults
+        if key not in ("pricing.modes", "networks") and not re.search(rf"(?m)^{key.split('.')[-1]} = ", written)
+    ]
+    networks = [*fields(NetworkSettings), *fields(Stricter)]  # a shop in no network has none: they are comments
+    missing += [
+        f"networks: {each.name}"
+        for each in networks
+        if not re.search(rf"(?m)^# \[?(networks\.chain\.)?{each.name}\b", written)
     ]
     assert not missing, f"not in {named(SAMPLE)}: {missing}"
 
