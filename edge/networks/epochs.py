@@ -16,7 +16,9 @@ from typing import Final
 
 from edge.crypto.hashing import hash256
 from edge.encoding.compact import fixed
+from edge.errors import LocalError
 from edge.hypercore.manifest import Manifest, Signer
+from edge.limits import INTEGER_MAX
 from edge.networks.access import FeedKind
 
 SECRET_BYTES: Final = 32
@@ -34,6 +36,8 @@ class Epoch:
 
     def __post_init__(self) -> None:
         fixed(self.secret, SECRET_BYTES)
+        if not 1 <= self.number <= INTEGER_MAX:
+            raise LocalError(f"epoch {self.number}; epochs count from 1")
 
     def manifest(self, kind: FeedKind, signer: bytes) -> Manifest:
         """The manifest of the feed of `kind` of the member who signs with the public key `signer`."""

@@ -20,7 +20,7 @@ from typing import Final
 from edge.errors import RecordInvalid
 from edge.limits import INTEGER_MAX, LABEL_CHARS_MAX, PRICE_MINOR_MAX, SHARED_ROWS_MAX
 from edge.records.checks import real, whole
-from edge.records.history import week_of
+from edge.records.history import week_of, week_start
 from edge.records.item import check_sku
 from edge.records.market import MarketTrend, PricePoint, PriceRange
 from edge.records.money import minor_per_unit
@@ -30,6 +30,8 @@ ERROR_MAX: Final = 1e6  # a standard error or a noise s.d.; beyond it a number s
 TERMS: Final = ("price", "carry", "feature", "deal", "others")  # coefficients of the demand estimate that are shared
 _COEFFICIENT_MAX: Final = 20.0  # log units; elasticities beyond it are estimation failures
 _WINDOW_WEEKS_MAX: Final = 53
+_UNIX_EPOCH: Final = date(1970, 1, 1).toordinal()
+_DAY_MS: Final = 86_400_000
 
 
 class Unit(StrEnum):
@@ -128,6 +130,9 @@ class PriceUpdate:
         _week(self.week)
         minor_per_unit(self.currency)
         _rows(self.rows)
+        monday_ms = (week_start(self.week).toordinal() - _UNIX_EPOCH) * _DAY_MS
+        if any(row.point.timestamp != monday_ms for row in self.rows):
+            raise RecordInvalid(f"price update of week {self.week} holds a point of another week")
 
 
 @dataclass(frozen=True, slots=True)
