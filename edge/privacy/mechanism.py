@@ -21,7 +21,7 @@ from typing import Final
 from edge.errors import LocalError
 
 RandomBits = Callable[[int], int]
-_MASS_CUT: Final = 45.0  # standard deviations or scales beyond which a mass is below the smallest double
+_MASS_CUT: Final = 40.0  # standard deviations beyond which a mass is below the smallest double
 
 
 def discrete_laplace(scale: Fraction, random_bits: RandomBits) -> int:
@@ -93,18 +93,18 @@ def _below(bound: int, random_bits: RandomBits) -> int:
 # --- masses, for tests and for what noise costs ----------------------------------------------------------------------
 
 
-def laplace_mass(scale: Fraction, value: int) -> float:
-    """P(sample = value) of `discrete_laplace`, from its closed form; correct to about 1e-15 relative."""
+def laplace_mass(scale: Fraction) -> Callable[[int], float]:
+    """x -> P(sample = x) of `discrete_laplace`, from its closed form; correct to about 1e-15 relative."""
     b = float(scale)
-    return math.tanh(0.5 / b) * math.exp(-abs(value) / b)
+    return lambda value: math.tanh(0.5 / b) * math.exp(-abs(value) / b)
 
 
-def gaussian_mass(variance: Fraction, value: int) -> float:
-    """P(sample = value) of `discrete_gaussian`; the normalising sum is taken term by term, from the smallest up."""
+def gaussian_mass(variance: Fraction) -> Callable[[int], float]:
+    """x -> P(sample = x) of `discrete_gaussian`; the normalising sum is taken term by term, from the smallest up."""
     s2 = float(variance)
     reach = math.ceil(_MASS_CUT * math.sqrt(s2)) + 1
     total = 1.0 + 2.0 * math.fsum(math.exp(-y * y / (2.0 * s2)) for y in range(reach, 0, -1))
-    return math.exp(-value * value / (2.0 * s2)) / total
+    return lambda value: math.exp(-value * value / (2.0 * s2)) / total
 
 
 def laplace_deviation(scale: Fraction) -> float:
