@@ -48,6 +48,7 @@ MEMORY_POSITIONS_MAX: Final = 131_072  # receipts that a post-void can still can
 MEMORY_VOIDS_MAX: Final = 65_536  # cancellations remembered, 100 bytes each; one receipt in 200 is usual
 MEMORY_UNLISTED_MAX: Final = 8192  # SKUs sold that no item file has named; a till with wrong data adds no more
 HISTORY_WEEKS_MAX: Final = 160  # three years and a bit: two seasons for every estimate
+TREND_CATEGORIES_MAX: Final = 2048  # whose trends are followed: an assortment has some hundred; 1 KB each when empty
 CATEGORY_ITEMS_MAX: Final = 1024  # items priced together; larger categories are priced in parts
 PRICE_MINOR_MAX: Final = 100_000_000  # one million currency units at two decimals
 POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # a policy file; two layers of 256 and golden vectors take about 0.4 MB
@@ -62,6 +63,11 @@ RELEASE_BYTES_MAX: Final = 512 * 1024  # of one noised release, as the privacy l
 RELEASE_CHARGES_MAX: Final = 8  # accounts that one release is charged to; there are two units of protection
 RELEASE_SOURCES_MAX: Final = 256  # releases that one is derived from: two years of weeks and as much again
 RELEASES_KEPT_WEEKS: Final = 160  # after it a release is forgotten and its weeks are closed; lags are at most 104
+
+NETWORK_FEEDS_OPEN_MAX: Final = 240  # of others in one network; 4 descriptors each. The rest is looked at in turns
+NETWORK_READ_BYTES: Final = 4 * 1024 * 1024  # of blocks handed to a reader at once; eight of the largest messages
+NETWORK_LOOK_S: Final = 600.0  # between two looks at feeds that are not kept open
+NETWORK_CATCH_UP_S: Final = 30.0  # for one feed of an older epoch, before the next one has its turn
 
 # --- peers on the network --------------------------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = 8 * 1024 * 1024 + BLOCK_BYTES_MAX + 64 * 1024  # a stock batch closes once it reaches 8 MiB
