@@ -144,6 +144,8 @@ def clear(payload: P, listed: PublicList, item_level: bool) -> P:
     Raises `PrivacyRefused`: `identifier` for a type or field that is not on the list, `unlisted` for a category or an
     item that the public list does not know, `item` where only items would have been left to say.
     """
+    if not isinstance(payload, Payload):
+        raise PrivacyRefused(f"{type(payload).__name__} is nothing to send", reason="identifier")
     _check(payload, type(payload).__name__)
     if payload.category not in listed.categories:
         raise PrivacyRefused(f"category {payload.category[:20]!r} is not on the public list", reason="unlisted")
