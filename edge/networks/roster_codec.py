@@ -143,15 +143,16 @@ def encode_policy(policy: NetworkPolicy) -> bytes:
 
 def decode_policy(data: bytes) -> NetworkPolicy:
     """Raises `RecordInvalid` (reason `policy` where a value is out of range)."""
-    match _value("policy", data):
-        case {"privacy": dict(privacy), **fields} if set(fields) | {"privacy"} == set(_POLICY) and set(privacy) == set(
-            _PRIVACY
-        ):
-            try:
-                return NetworkPolicy(**fields, privacy=PrivacyRules(**privacy))
-            except (ConfigError, ValueError) as error:
-                raise RecordInvalid(f"roster: {error}", reason="policy") from error
-    raise _wrong("policy")
+    fields: Any = _value("policy", data)
+    if not isinstance(fields, dict) or set(fields) != set(_POLICY):
+        raise _wrong("policy")
+    privacy = fields.pop("privacy")
+    if not isinstance(privacy, dict) or set(privacy) != set(_PRIVACY):
+        raise _wrong("policy")
+    try:
+        return NetworkPolicy(**fields, privacy=PrivacyRules(**privacy))
+    except (ConfigError, ValueError) as error:
+        raise RecordInvalid(f"roster: {error}", reason="policy") from error
 
 
 def encode_epoch(number: int, secret: bytes) -> bytes:
