@@ -1,17 +1,24 @@
 """A group's round in memory: feeds that arrive late and in any order, members that leave, crash and return."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeVar
 
 from edge.crypto.hashing import hash256
 from edge.privacy.secure_sum.board import Board
+from edge.privacy.secure_sum.boxes import MASK, SELF, Passage, share_digest, unseal
 from edge.privacy.secure_sum.closer import Closer
-from edge.privacy.secure_sum.messages import Step
+from edge.privacy.secure_sum.messages import Keys, Reveal, Shares, Step, decode
 from edge.privacy.secure_sum.participant import Participant
 from edge.privacy.secure_sum.rounds import Member, Round, RoundRefused
+from edge.privacy.secure_sum.shamir import from_bytes
+from edge.privacy.secure_sum.state import State
+from edge.privacy.secure_sum.state import decode as decode_state
 from edge.privacy.secure_sum.tally import Sum, Tally
+
+M = TypeVar("M")
 
 NETWORK = bytes(range(32))
 
@@ -180,3 +187,57 @@ class World:
 
     def result(self) -> Sum | None:
         return Tally(self.board()).result()
+
+
+# --- what somebody knows ----------------------------------------------------------------------------------------------
+
+
+def secrets_of(world: World) -> list[State]:
+    """Every member's secrets, taken before anything was said."""
+    return [decode_state(world.boxes[who].durable, world.round.digest) for who in world.ids]
+
+
+def published(world: World, kind: type[M]) -> dict[int, M]:
+    """Messages of a kind by their senders' numbers, from the feeds."""
+    found: dict[int, M] = {}
+    for number, who in enumerate(world.ids):
+        for block in world.feeds[who]:
+            message = decode(block, world.round.digest)
+            if isinstance(message, kind):
+                found[number] = message
+    return found
+
+
+def known_shares(world: World, colluders: Iterable[int], secrets: list[State]) -> dict[tuple[int, int], dict[int, int]]:
+    """By (dealer, which): the shares that the colluders know: revealed by anybody, or sent to one of them."""
+    keys, dealt = published(world, Keys), published(world, Shares)
+    known: dict[tuple[int, int], dict[int, int]] = {(dealer, which): {} for dealer in dealt for which in (SELF, MASK)}
+    order = tuple(keys)
+    for dealer, shares in dealt.items():
+        for holder in colluders:
+            place = order.index(holder)
+            pair = unseal(
+                Passage(world.round.digest, dealer, holder),
+                shares.boxes[place],
+                shares.share_digests[place],
+                keys[dealer].box_key,
+                secrets[holder].box_secret,
+            )
+            assert pair is not None
+            for which in (SELF, MASK):
+                known[dealer, which][holder] = from_bytes(pair[which])
+    for holder, reveal in published(world, Reveal).items():
+        for dealer, share in zip(dealt, reveal.shares, strict=True):
+            assert share is not None
+            digests = dealt[dealer].share_digests[order.index(holder)]
+            shown = share_digest(Passage(world.round.digest, dealer, holder), SELF, share)
+            known[dealer, SELF if digests.startswith(shown) else MASK][holder] = from_bytes(share)
+    return known
+
+
+def until_masked(world: World, closer: bytes) -> None:
+    """All inputs are published, nothing is closed."""
+    for _ in (Step.KEYS, Step.SHARES):
+        world.settle()
+        assert world.close(closer)
+    world.settle()
