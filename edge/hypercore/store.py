@@ -90,8 +90,11 @@ class FeedStore:
 
     def identity(self) -> KeyPair:
         """The key pair that this store shows to peers; made with the primary key where there is none yet."""
-        with self._locked():
-            return KeyPair.from_seed(keyed256(self._primary_key(), b"pomona peer"))
+        primary = read_secret(self._directory / _PRIMARY)
+        if primary is None:
+            with self._locked():
+                primary = self._primary_key()
+        return KeyPair.from_seed(keyed256(primary, b"pomona peer"))
 
     # --- making feeds ------------------------------------------------------------------------------------------------
 

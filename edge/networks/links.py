@@ -14,6 +14,7 @@ from typing import Final
 
 from edge.crypto.keys import KeyPair
 from edge.errors import RemoteError
+from edge.hyperswarm.address import Address
 from edge.hyperswarm.connection import Connection, connect
 from edge.hyperswarm.server import Admission, Server, serve
 from edge.networks.metrics import MetricsView
@@ -22,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # between attempts; the last one again and again
 _STEADY_S: Final = 30.0  # a connection that lasted so long was none: the next attempt is the first again
-Address = tuple[str, int]
 
 
 def retry_s(attempt: int, draw: float) -> float:
@@ -46,15 +46,15 @@ class Link:
     @property
     def address(self) -> str:
         """Its end of it, HOST:PORT."""
-        host, port = self.connection.remote_address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return str(Address(*self.connection.remote_address))
 
 
 class Links:
     """All of them. `refusal` says why a key is not let in, in one word for a metric, or None where it is.
 
     `joined` is called with each new link before anything of the peer is read, and must give the connection an owner;
-    `parted` when one has ended.
+    `parted` when one has ended. `guest` is asked for keys that may come for something else than the network's feeds, an
+    invitation's: it gives who owns such a connection, or None.
     """
 
     def __init__(
@@ -66,11 +66,13 @@ class Links:
         parted: Callable[[Link], None],
         random: Callable[[], float],
         metrics: MetricsView | None = None,
+        guest: Callable[[bytes], Callable[[Connection], None] | None] = lambda _: None,
     ) -> None:
         self._identity = identity
         self._refusal = refusal
         self._joined = joined
         self._parted = parted
+        self._guest = guest
         self._random = random
         self._metrics = metrics
         self._swarm = None if metrics is None else metrics.swarm
@@ -104,9 +106,9 @@ class Links:
         """Listen and keep connections to `peers` until cancelled. Raises `OSError` where the address cannot be had."""
         try:
             if listen is not None:
-                policy = Admission(admit=self._admit)
+                policy = Admission(admit=lambda key: self._guest(key) is not None or self._admit(key))
                 self._server = await serve(
-                    *listen, key_pair=self._identity, on_connection=self._met, policy=policy, metrics=self._swarm
+                    *listen, key_pair=self._identity, on_connection=self._came, policy=policy, metrics=self._swarm
                 )
             if self._metrics is not None:
                 self._metrics.watch(handshaking=self._handshaking, banned=self._banned)
@@ -124,6 +126,13 @@ class Links:
         if reason is not None and self._metrics is not None:
             self._metrics.refused(reason)
         return reason is None
+
+    def _came(self, connection: Connection) -> None:
+        owner = self._guest(connection.remote_public_key)
+        if owner is None:
+            self._met(connection)
+        else:
+            owner(connection)
 
     def _met(self, connection: Connection) -> None:
         """A key is proved, and admitted: choose between this connection and an older one."""
@@ -174,7 +183,7 @@ class Links:
         try:
             connection = await connect(*peer, key_pair=self._identity, metrics=self._swarm)
         except (OSError, TimeoutError, RemoteError) as error:
-            logger.debug("%s:%d is not reached: %s", *peer, error)
+            logger.debug("%s is not reached: %s", peer, error)
             return None
         finally:
             self._dialling -= 1
