@@ -73,6 +73,11 @@ class NetworkFolder:
         return sorted(path.parent.name for path in (state / "networks").glob("*/network.json"))
 
     @staticmethod
+    def directory_of(state: Path, name: str) -> Path:
+        """Where a network of that name lies, or would; `ConfigError` for what can be no name."""
+        return _directory(state, name)
+
+    @staticmethod
     def store_of(state: Path, name: str) -> FeedStore:
         """The store of a network that may not be known yet: whoever joins has keys before it has a roster."""
         return FeedStore(_directory(state, name) / "store")

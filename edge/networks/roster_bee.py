@@ -232,13 +232,13 @@ async def follow_state(folder: NetworkFolder, core: Hypercore) -> RosterState | 
         return None
     state = await bee.read(length)
     if accepted is not None and length > accepted.length:
-        _check_successor((await bee.read(accepted.length)).roster, state.roster)
+        check_successor((await bee.read(accepted.length)).roster, state.roster)
     folder.accept(Accepted(state.roster.version, length, core.tree_hash(length)))
     await _take_secrets(folder, bee, state)
     return state
 
 
-def _check_successor(before: Roster, after: Roster) -> None:
+def check_successor(before: Roster, after: Roster) -> None:
     """Raise `RecordInvalid` unless `after` can follow `before`."""
     if after.version <= before.version or after.epoch < before.epoch:
         raise RecordInvalid(

@@ -1,4 +1,4 @@
-"""What each operation changes in a roster: from the state before to keys and values. Pure but for sealing, which is given.
+"""What each operation changes in a roster: from the state before to keys and values. Pure; how to seal is an argument.
 
 Every function raises `ConfigError` (the person who asked for it is wrong) or, where a joining box asks, `RecordInvalid`
 with the reason that the box is told: `foreign`, `used`, `withdrawn`, `expired`, `revoked`, `member`, `owner`, `full`.
@@ -30,6 +30,7 @@ Seal = Callable[[bytes, bytes], bytes]
 
 Changes = list[Change]
 FIRST_EPOCH: Final = 1
+REMEMBERED_WEEKS: Final = 13  # after an invitation has expired, so that who tries it is told why it fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ def founding(content: Founding, policy: NetworkPolicy, secret: bytes, seal: Seal
 
 
 def invitation(state: RosterState, guests: Mapping[bytes, Guest], expires: int, week: int) -> Changes:
-    """Invitations by their public keys, to be used up to week `expires`; forgets what expired before `week`."""
-    kept = {key: invite for key, invite in state.invites.items() if invite.expires >= week}
+    """Invitations by their public keys, to be used up to week `expires`; forgets what expired long before `week`."""
+    kept = {key: invite for key, invite in state.invites.items() if invite.expires + REMEMBERED_WEEKS >= week}
     if expires < week:
         raise ConfigError("expires", "that week is over")
     if len(kept) + len(guests) > ROSTER_INVITES_MAX:
@@ -121,7 +122,7 @@ def admission(state: RosterState, request: JoinRequest, secret: bytes | None, we
 
 
 def revocation(
-    state: RosterState, id_: bytes, lengths: Mapping[FeedKind, int], reason: str, secret: bytes, seal: Seal
+    state: RosterState, id_: bytes, lengths: Mapping[FeedKind, int], *, reason: str, secret: bytes, seal: Seal
 ) -> Changes:
     """`id_` is a member no more; its feeds of this epoch count up to `lengths` (0 where none is given).
 
