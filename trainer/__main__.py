@@ -1,18 +1,18 @@
-"""`pomona-trainer`: simulate, train, export, evaluate. Loads torch only where a network is trained or exported."""
+"""`pomona-trainer`: simulate, train, export, evaluate, worth. Loads torch only to train and export a network."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
 from edge.errors import PomonaError
-from trainer.cli import evaluate, simulate, train
+from trainer.cli import evaluate, simulate, train, worth
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="pomona-trainer", description="Central training of Pomona's pricing policy.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (simulate, train, evaluate):
+    for group in (simulate, train, evaluate, worth):
         group.register(commands)
     return top
 
