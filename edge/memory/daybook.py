@@ -1,7 +1,7 @@
 """What was sold on each business day, by item and price, of the days that are still needed: for the totals that a shop
 gives its own company's other shops.
 
-Fed by `LocalPriceMemory` with every receipt that counts (1) and every one that is taken back (-1), in any order. A day
+Fed with every receipt that counts (1) and every one that is taken back (-1), in any order. A day
 is forgotten once its totals are out; what comes in later for it (a late receipt, a post-void of last week) is in the
 week's figures, not in a second message about the day.
 """

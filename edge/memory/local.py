@@ -42,7 +42,8 @@ _LAST_WEEK: Final = week_of(date.max) - 1
 _TREND_WEEKS: Final = 130  # how far back a trend looks: two and a half years for the season
 
 ReadReceipt = Callable[[int], Receipt | None]
-OnCounted = Callable[[Receipt, int], None]
+# (ledger index, receipt, None): it counts; (index of the post-void, receipt, its own index): it is taken out again
+OnCounted = Callable[[int, Receipt, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class LocalPriceMemory:
     """The price memory of one shop. Not thread-safe; lives on the event loop.
 
     `read_receipt(ledger_index)` gives a receipt of the ledger again, for a post-void; None if it cannot be read.
-    `on_counted` is told of every receipt that is counted (1) or taken out again (-1).
+    `on_counted` is told of every receipt that is counted, and of every one that is taken out again.
     """
 
     def __init__(
@@ -136,8 +137,9 @@ class LocalPriceMemory:
             else:
                 self.counts.counted += 1
                 self._add(receipt, 1)
+                self._tell(ledger_index, receipt, None)
         elif kind is ReceiptKind.POST_VOID and not receipt.training:
-            self._cancel(receipt)
+            self._cancel(receipt, ledger_index)
         else:
             self.counts.uncounted += 1
 
@@ -156,7 +158,11 @@ class LocalPriceMemory:
         self.catalogue.put_book(prices, valid_from)
         self._follow_catalogue()
 
-    def _cancel(self, post_void: Receipt) -> None:
+    def _tell(self, ledger_index: int, receipt: Receipt, original: int | None) -> None:
+        if self._on_counted is not None and receipt.currency == self.currency:
+            self._on_counted(ledger_index, receipt, original)
+
+    def _cancel(self, post_void: Receipt, ledger_index: int) -> None:
         target = post_void.voids
         if target is None:
             raise LocalError("a post-void without the receipt it cancels passed its own check")
@@ -173,6 +179,7 @@ class LocalPriceMemory:
                 raise LocalError(f"ledger record {index} is not receipt {target} of lane {lane}")
             self.counts.cancelled += 1
             self._add(receipt, -1)
+            self._tell(ledger_index, receipt, index)
 
     def _add(self, receipt: Receipt, sign: int) -> None:
         """Add (1) or take away (-1) a receipt's lines; 0 only notes that the shop's tills were on that day."""
@@ -189,8 +196,6 @@ class LocalPriceMemory:
             totals = self.days[day] = [0, 0, 0, 0]
         if not sign:
             return
-        if self._on_counted is not None:
-            self._on_counted(receipt, sign)
         convert = self.config.tax_permille != 0 and receipt.tax_included is not self.config.shelf_tax_included
         add, number, versions = self.sales.add, self.catalogue.number, self._versions
         units_all = amount_all = 0

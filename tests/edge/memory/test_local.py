@@ -115,6 +115,33 @@ def test_forgetting_old_weeks_does_not_depend_on_the_order_of_arrival(
     assert len(set(snapshots)) == 1
 
 
+@given(histories(), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_whoever_listens_is_told_what_counts_and_what_is_taken_out(ledger: list[Receipt], rng: random.Random) -> None:
+    told: dict[int, int] = {}
+
+    def counted(index: int, said: Receipt, original: int | None) -> None:
+        assert said is ledger[index if original is None else original]
+        at = index if original is None else original
+        told[at] = told.get(at, 0) + (1 if original is None else -1)
+        if original is not None:
+            assert ledger[index].kind is ReceiptKind.POST_VOID
+
+    memory = LocalPriceMemory(MemoryConfig(), currency="EUR", read_receipt=ledger.__getitem__, on_counted=counted)
+    order = list(range(len(ledger)))
+    rng.shuffle(order)
+    feed(memory, ledger, order * 2)
+    rows: dict[tuple[int, str, int], int] = {}
+    for at, times in told.items():
+        assert times in (0, 1)
+        for sold in ledger[at].lines if times else ():
+            key = (week_of(ledger[at].business_day), sold.sku, sold.unit_minor)
+            rows[key] = rows.get(key, 0) + sold.quantity_milli
+    assert {key: units for key, units in rows.items() if units} == {
+        key: row[0] for key, row in model_rows(ledger).items() if row[0]
+    }
+
+
 @given(histories())
 @settings(max_examples=60, deadline=None)
 def test_day_totals_are_the_sums_of_what_counts(ledger: list[Receipt]) -> None:
