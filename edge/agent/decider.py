@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from edge.agent import guard, observation, optimiser
 from edge.agent.demand import expected_units
-from edge.agent.estimate import DemandPosterior, DemandPrior, estimate
+from edge.agent.estimate import DemandPosterior, DemandPrior, PeerPrior, estimate
 from edge.agent.experiment import Assignment, ExperimentRules, assign, ladder_steps
 from edge.agent.metrics import DecisionMetrics
 from edge.agent.rules import GuardRules, Rule
 from edge.agent.sac_agent import SACAgent
 from edge.agent.situation import PlanRules, Published, Situation, align, guard_inputs, prepare
 from edge.clock import WallTime
-from edge.records.decision import FAILURE_CHARS_MAX, FAILURES_MAX, Arm, DecisionBatch, Mode, Source
+from edge.records.decision import FAILURE_CHARS_MAX, FAILURES_MAX, Arm, DecisionBatch, Mode, PeersHeard, Source
 from edge.records.history import CategoryHistory, week_of
 from edge.records.item import Item
 from edge.records.money import minor_per_unit
@@ -66,6 +66,8 @@ class Request:
     recorded: WallTime
     at_opening: bool = True
     posterior: DemandPosterior | None = None  # the week's estimate in the order of `items`; None: made here
+    peers: PeerPrior | None = None  # what other shops know, in the order of `items`; `posterior` was made with it
+    heard: PeersHeard | None = None  # who they are: for the record of the decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ class Decider:
         history = align(request.history, skus)
         posterior = request.posterior
         if posterior is None or posterior.skus != skus:
-            posterior = estimate(history, self._rules.prior)
+            posterior = estimate(history, self._rules.prior, peers=request.peers)
         return prepare(
             request.items,
             history,
@@ -352,6 +354,7 @@ def _batch(
         random_step=single(zero if wish is None else wish.step),
         propensity=single(np.ones(count) if wish is None else wish.propensity),
         observation=seen,
+        peers=None if situation is None else request.heard,
     )
 
 

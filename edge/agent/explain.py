@@ -8,12 +8,13 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from edge.agent.observation import FEATURES, OBSERVATION_VERSION
 from edge.agent.rules import Rule
 from edge.records.decision import Arm, DecisionBatch, Mode, PriceDecision, Source
+from edge.records.history import week_of
 from edge.records.money import minor_per_unit
 
 _WORDS: Final = {
@@ -92,6 +93,12 @@ def explain(decision: PriceDecision, name: str = "") -> str:
             f"         a random step of {_percent(decision.random_step)} is part of it "
             f"(probability {decision.propensity:.1%}), to keep the estimate honest"
         )
+    if decision.peers is not None:
+        heard, age = decision.peers, max(week_of(decision.business_day) - decision.peers.week, 0)
+        lines.append(
+            f"Peers    demand was estimated with what {_counted(heard.shops, 'shop')} of yours sold "
+            f"({_counted(heard.coefficients, 'number')}, up to {_counted(age, 'week')} old)"
+        )
     lines += [f"Fallback {failure}" for failure in decision.failures]
     rules = [rule for rule in Rule if rule in Rule(decision.rules)]
     for position, rule in enumerate(rules):
@@ -150,6 +157,7 @@ def as_dict(decision: PriceDecision, name: str = "") -> dict[str, object]:
         "model": decision.model,
         "model_sha256": decision.model_sha256.hex(),
         "failures": list(decision.failures),
+        "peers": None if decision.peers is None else asdict(decision.peers),
         "currency": decision.currency,
         "published_minor": decision.published_minor,
         "chosen_minor": decision.chosen_minor,
@@ -205,6 +213,10 @@ def labels_csv(changes: Iterable[Label]) -> str:
     for label in changes:
         writer.writerow([label.category, label.name, label.sku, label.old_minor, label.new_minor, label.currency])
     return out.getvalue()
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _money(minor: int, currency: str) -> str:

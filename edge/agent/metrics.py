@@ -52,7 +52,11 @@ class DecisionMetrics:
             if hits:
                 self._rules.labels(rule=str(rule.name).lower()).inc(hits)
         for failure in batch.failures:
-            self._failures.labels(stage=failure.partition(":")[0]).inc()
+            self.fell_back(failure)
+
+    def fell_back(self, failure: str) -> None:
+        """Take in one failure of a stage, `stage: what`."""
+        self._failures.labels(stage=failure.partition(":")[0]).inc()
 
     def forecast(self, category: str, error: ForecastError) -> None:
         """The newest forecast error of a category; nothing is shown where nothing was sold."""

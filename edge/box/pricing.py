@@ -7,7 +7,7 @@ A `Request` is a frozen copy, so deciding may run in a worker thread while recei
 import importlib.resources
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from edge.agent.effect import PriceEffect, against_reference
 from edge.agent.estimate import DemandPrior, backtest, estimate
 from edge.agent.experiment import ExperimentRules
 from edge.agent.metrics import DecisionMetrics
+from edge.agent.p2p_agent import Market, P2PSACAgent
 from edge.agent.sac_agent import SACAgent
 from edge.agent.situation import Published, align, guard_inputs
 from edge.box.shelf import Shelf
@@ -47,9 +48,18 @@ class Pricer:
     """The pricing agent as the box uses it: policy, settings and randomness, but no state between decisions."""
 
     def __init__(
-        self, config: PricingConfig, *, state: Path, currency: str, metrics: DecisionMetrics | None = None
+        self,
+        config: PricingConfig,
+        *,
+        state: Path,
+        currency: str,
+        metrics: DecisionMetrics | None = None,
+        market: Market | None = None,
     ) -> None:
-        """Loads the policy. One that is refused leaves the weekly optimiser in charge, and `state` says so."""
+        """Loads the policy. One that is refused leaves the weekly optimiser in charge, and `state` says so.
+
+        `market` answers what the networks know of a category (`NetworkState.get_context`), in the thread that decides.
+        """
         self._config = config
         self._currency = currency
         self._metrics = metrics
@@ -59,6 +69,10 @@ class Pricer:
         self._decider = Decider(self.rules, self.policy, monotonic=time.monotonic, metrics=metrics)
         self.effects: dict[str, PriceEffect] = {}  # by category: what its published prices earned, estimated
         self._rng = np.random.default_rng()  # seeded by the system; what it draws is logged with its probability
+        self._decide: Callable[[Request], DecisionBatch] = self._alone
+        if market is not None:
+            agent = P2PSACAgent(self._alone, market, shipped=self.rules.prior, rng=self._rng, metrics=metrics)
+            self._decide = agent.get_action
 
     def _load(self) -> SACAgent | None:
         name = self._config.policy
@@ -105,17 +119,20 @@ class Pricer:
 
     def decide(self, request: Request) -> DecisionBatch:
         """The batch of a request; never fails for what data or policy do. Runs in a worker thread."""
-        request = self._estimated(request)
-        batch = self._decider.decide(request, self._rng)
+        batch = self._decide(request)
         if self._metrics is not None and int(np.count_nonzero(request.history.observed.any(axis=1))) >= _BACKTEST_WEEKS:
             self._metrics.forecast(request.category, backtest(request.history, DemandPrior()))
         return batch
+
+    def _alone(self, request: Request) -> DecisionBatch:
+        """The batch of a request as it stands, peers' prior included where it has one."""
+        return self._decider.decide(self._estimated(request), self._rng)
 
     def _estimated(self, request: Request) -> Request:
         """The request with the week's estimate, which then also tells what past prices earned."""
         history = align(request.history, tuple(item.sku for item in request.items))
         try:
-            posterior = estimate(history, self.rules.prior)
+            posterior = estimate(history, self.rules.prior, peers=request.peers)
             self.effects[request.category] = against_reference(posterior, history, self.rules.plan, self._rng)
         except Exception as error:  # noqa: BLE001 - the decider meets the same failure, records it, and holds prices
             logger.warning("estimate of %s: %s", request.category, error)

@@ -1,5 +1,8 @@
 """A batch of price decisions with the whole reason of each: block kind 7 of the ledger, columnar.
 
+Version 2 adds what other shops had to do with it, and is written only where they had: without peers a batch is the
+same bytes as ever, and both versions are read.
+
 One batch is one category on one business day. Everything that a person or a model needs later to judge a decision
 stands in it: what the policy saw, asked and is, what the optimiser would have asked, which of the guard's rules bound,
 what was expected of it with its uncertainty, and with what probability chance had a hand in it.
@@ -26,10 +29,13 @@ from edge.records.item import check_sku
 
 KIND: Final = 7
 VERSION: Final = 1
+VERSION_PEERS: Final = 2  # with `PeersHeard` at the end
 FEATURES_MAX: Final = 256
 FAILURES_MAX: Final = 4
 FAILURE_CHARS_MAX: Final = 200
 WEEK_MAX: Final = 1_000_000
+_SHOPS_MAX: Final = 1_000_000
+_COEFFICIENTS_MAX: Final = 5 * CATEGORY_ITEMS_MAX + 5
 
 
 class Mode(StrEnum):
@@ -69,6 +75,15 @@ _FLOATS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class PeersHeard:
+    """What of other shops' knowledge went into the demand estimate of a decision."""
+
+    shops: int  # behind the coefficient that the most shops stand behind
+    week: int  # that the oldest coefficient used speaks of
+    coefficients: int  # how many of items and category started from peers
+
+
+@dataclass(frozen=True, slots=True)
 class PriceDecision:
     """One row of a batch. Prices in minor units, logs natural, expected effects a week against holding the price."""
 
@@ -98,6 +113,7 @@ class PriceDecision:
     random_step: float  # log; a logged experiment's step within `asked`
     propensity: float  # probability of that step
     observation: NDArray[np.float32]  # (F,)
+    peers: PeersHeard | None = None  # None: the estimate is of this shop's own sales and the shipped prior
 
     @property
     def changed(self) -> bool:
@@ -140,6 +156,7 @@ class DecisionBatch:
     random_step: NDArray[np.float32]
     propensity: NDArray[np.float32]
     observation: NDArray[np.float32]  # (n, F)
+    peers: PeersHeard | None = None
 
     def __post_init__(self) -> None:
         count = len(self.skus)
@@ -176,6 +193,7 @@ class DecisionBatch:
             currency=self.currency,
             rules=int(self.rules[row]),
             observation=self.observation[row],
+            peers=self.peers,
             **integers,
             **floats,  # type: ignore[arg-type]
         )
@@ -209,16 +227,22 @@ def encode_decisions(batch: DecisionBatch) -> bytes:
     ]
     wall = [batch.recorded.ms, _QUALITIES.index(batch.recorded.quality)]
     body = [*head, "\n".join(batch.skus).encode("ascii"), *columns, batch.observation.astype("<f4").tobytes(), *wall]
-    return cbor.encode([KIND, VERSION, *body])
+    if batch.peers is None:
+        return cbor.encode([KIND, VERSION, *body])
+    return cbor.encode([KIND, VERSION_PEERS, *body, batch.peers.shops, batch.peers.week, batch.peers.coefficients])
 
 
 def decode_decisions(block: bytes) -> DecisionBatch:
     """Inverse of `encode_decisions`. Raises `RecordInvalid` (or `RemoteError` for bytes that are no CBOR)."""
     value = cbor.decode(block)
-    # besides the fields: kind and version, and `recorded` is one field and two elements
-    expected = len(fields(DecisionBatch)) + 3
-    if type(value) is not list or len(value) != expected or value[:2] != [KIND, VERSION]:
-        raise RecordInvalid(f"not a ledger record of kind decisions, version {VERSION}", reason="unknown_kind")
+    # besides the fields without `peers`: kind and version, and `recorded` is one field and two elements
+    expected = len(fields(DecisionBatch)) + 2
+    heard: PeersHeard | None = None
+    if type(value) is list and len(value) == expected + 3 and value[:2] == [KIND, VERSION_PEERS]:
+        heard = _peers(value[expected:])
+        value = value[:expected]
+    elif type(value) is not list or len(value) != expected or value[:2] != [KIND, VERSION]:
+        raise RecordInvalid("not a ledger record of kind decisions, version 1 or 2", reason="unknown_kind")
     (category, day, week, mode, source, arm, arm_propensity, wash_out, model, sha256, version, failures, currency, skus,
      *columns, observation, ms, quality) = value[2:]  # fmt: skip
     _typed(str, category, model, currency)
@@ -271,8 +295,19 @@ def decode_decisions(block: bytes) -> DecisionBatch:
         recorded=WallTime(ms, _QUALITIES[quality]),
         skus=names,
         observation=seen,
+        peers=heard,
         **arrays,
     )
+
+
+def _peers(value: list[object]) -> PeersHeard:
+    shops, week, coefficients = value
+    _typed(int, shops, week, coefficients)
+    heard = PeersHeard(shops, week, coefficients)  # type: ignore[arg-type]
+    _within("shops", 1 <= heard.shops <= _SHOPS_MAX)
+    _within("peers' week", 0 <= heard.week <= WEEK_MAX)
+    _within("coefficients", 1 <= heard.coefficients <= _COEFFICIENTS_MAX)
+    return heard
 
 
 def _typed(wanted: type, *values: object) -> None:

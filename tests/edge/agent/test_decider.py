@@ -138,7 +138,7 @@ def test_a_late_policy_is_replaced() -> None:
 
 
 def test_a_failing_estimate_holds_the_last_prices(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise np.linalg.LinAlgError("singular")
 
     monkeypatch.setattr(decider_module, "estimate", fail)

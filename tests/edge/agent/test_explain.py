@@ -12,11 +12,11 @@ from support_requests import request
 
 from edge.agent.decider import Decider, DeciderRules
 from edge.agent.experiment import ExperimentRules
-from edge.agent.explain import explain, labels, labels_csv, labels_text
+from edge.agent.explain import as_dict, explain, labels, labels_csv, labels_text
 from edge.agent.rules import Rule
 from edge.agent.sac_agent import SACAgent
 from edge.cli.why import render_decisions, render_labels, render_why
-from edge.records.decision import Arm, DecisionBatch, Mode, PriceDecision, Source
+from edge.records.decision import Arm, DecisionBatch, Mode, PeersHeard, PriceDecision, Source
 
 
 def batch(mode: Mode = Mode.LIVE) -> DecisionBatch:
@@ -46,6 +46,18 @@ def test_a_shadow_decision_says_that_it_was_not_published() -> None:
     assert "not published" in text
     assert "unchanged" in text
     assert "if it were published" in text
+
+
+def test_it_says_when_other_shops_had_to_do_with_it() -> None:
+    whole = batch()
+    plain = changed(whole)
+    assert "Peers" not in explain(plain)
+    assert as_dict(plain)["peers"] is None
+    told = replace(plain, peers=PeersHeard(5, whole.week - 3, 12))
+    assert "what 5 shops of yours sold (12 numbers, up to 3 weeks old)" in explain(told)
+    assert as_dict(told)["peers"] == {"shops": 5, "week": whole.week - 3, "coefficients": 12}
+    one = replace(plain, peers=PeersHeard(1, whole.week - 1, 1))
+    assert "what 1 shop of yours sold (1 number, up to 1 week old)" in explain(one)
 
 
 @pytest.mark.parametrize("rule", list(Rule))

@@ -1,6 +1,8 @@
 """The decision record: one encoding, nothing out of range, rows as they were written."""
 
 import contextlib
+import hashlib
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -15,6 +17,7 @@ from edge.records.decision import (
     Arm,
     DecisionBatch,
     Mode,
+    PeersHeard,
     Source,
     decode_decisions,
     encode_decisions,
@@ -79,6 +82,36 @@ def test_what_is_read_is_what_was_written(seed: int, items: int, features: int) 
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     assert read.recorded == written.recorded
     assert read.business_day == written.business_day
+
+
+def test_without_peers_a_batch_is_the_bytes_that_version_1_always_was() -> None:
+    """The digest was taken before there was a version 2."""
+    block = encode_decisions(batch(0))
+    assert hashlib.sha256(block).hexdigest() == "9134795e77675aee285a7d9cc16b52a531ea7a0238d5595061fd04f0445c3adf"
+    assert decode_decisions(block).peers is None
+
+
+@pytest.mark.parametrize("heard", [PeersHeard(1, 0, 1), PeersHeard(1_000_000, 1_000_000, 5 * 1024 + 5)])
+def test_what_peers_had_to_do_with_it_is_kept(heard: PeersHeard) -> None:
+    written = replace(batch(6), peers=heard)
+    block = encode_decisions(written)
+    read = decode_decisions(block)
+    assert read == written
+    assert read.peers == heard
+    assert read.decision(0).peers == heard
+    assert encode_decisions(read) == block
+
+
+@pytest.mark.parametrize(
+    "end", [[0, 5, 5], [1, -1, 5], [1, 5, 0], [1, 5, 5126], [True, 5, 5], [1.0, 5, 5], [1, 5], [1, 5, 5, 5], []]
+)
+def test_a_version_2_with_anything_else_at_its_end_is_refused(end: list[object]) -> None:
+    body = cbor.decode(encode_decisions(batch(6)))
+    assert isinstance(body, list)
+    with pytest.raises(RemoteError):
+        decode_decisions(cbor.encode([7, 2, *body[2:], *end]))
+    with pytest.raises(RemoteError):
+        decode_decisions(cbor.encode([7, 1, *body[2:], 1, 5, 5]))
 
 
 def test_a_row_is_a_view_of_the_batch() -> None:
