@@ -8,7 +8,7 @@ from support_secure_sum import NETWORK, World, make_round, people, random_values
 
 from edge.errors import LocalError, StorageError
 from edge.privacy.secure_sum import Board, Closer, Participant, RoundRefused, Sum, Tally, make_plan
-from edge.privacy.secure_sum.messages import Cut, Kind, Masked, Reveal, Step, decode
+from edge.privacy.secure_sum.messages import Ack, Cut, Keys, Kind, Masked, Reveal, Shares, Step, decode
 
 
 def messages_of(world: World, kind: type) -> list[tuple[bytes, object]]:
@@ -219,6 +219,52 @@ def test_an_older_state_never_says_something_else() -> None:
         found = world.result()
         assert found is None or found.values == total(values, found.survivors)
     assert stopped > 3
+
+
+def read_all(world: World, who: bytes) -> None:
+    for writer in world.feeds:
+        while world.deliver(who, writer):
+            pass
+
+
+def test_an_input_that_was_chosen_but_not_published_stays_here_once_the_round_is_closed() -> None:
+    round_ = make_round(people(8))
+    world = World(round_, random_values(round_, random.Random(4)), seed=4)
+    who = world.ids[7]
+    for step in Step:
+        if step == Step.CLOSE:
+            world.offline = {who}
+            read_all(world, who)
+            (masked,) = world.boxes[who].participant.next()
+            assert isinstance(decode(masked, round_.digest), Masked)
+            world.boxes[who].durable = world.boxes[who].participant.export()
+        world.settle()
+        assert world.close(world.ids[0])
+    world.restart(who)  # the power failed between choosing and publishing
+    world.offline = set()
+    world.settle()
+    assert masked not in world.feeds[who]
+    assert {type(decode(block, round_.digest)) for block in world.feeds[who]} == {Keys, Shares, Ack, Reveal}
+
+
+def test_a_state_whose_twin_went_on_publishes_nothing_it_had_chosen() -> None:
+    round_ = make_round(people(6))
+    world = World(round_, random_values(round_, random.Random(5)), seed=5)
+    world.settle()
+    world.close(world.ids[0])
+    who = world.ids[3]
+    before = world.boxes[who].durable
+    read_all(world, who)
+    (shares,) = world.boxes[who].participant.next()
+    chosen = world.boxes[who].participant.export()
+    world.restart(who, before)  # its twin draws other polynomials, and publishes them
+    read_all(world, who)
+    assert world.publish(who)
+    assert shares not in world.feeds[who]
+    world.restart(who, chosen)
+    read_all(world, who)
+    assert world.boxes[who].participant.next() == []
+    assert world.boxes[who].participant.stopped == "state_behind"
 
 
 def test_a_copy_of_the_box_elsewhere_stops_ours() -> None:
