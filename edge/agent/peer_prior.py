@@ -30,13 +30,14 @@ import numpy as np
 from edge.agent.estimate import DemandPrior, Normal, PeerPrior
 from edge.errors import RecordInvalid
 from edge.memory.combine import TERM_RULES, Pooled
-from edge.records.shared import TERMS
+from edge.records.shared import TERMS, WEEK_MAX
 
 Insights = Mapping[str, Mapping[str, Pooled]]  # SKU ("": the category) → coefficient of TERMS → what peers say
 
 CATEGORY: Final = ""
 FLOOR: Final = 1.0 / 3.0  # of the shipped item sd: 0.25 of an own elasticity, less than any two shops lie apart
 REACH: Final = 3.0  # shipped sds, of category and item together: own elasticities from -5.6 to -0.2
+_SHOPS_MAX: Final = 1_000_000  # as in `edge.records.shared.Protection`
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,10 @@ def checked(pooled: Pooled) -> Pooled:
     numbers = (pooled.mean, pooled.error, pooled.between, pooled.deviation)
     if not all(math.isfinite(number) for number in numbers):
         raise RecordInvalid("what peers say is not finite", reason="range")
-    if pooled.error < 0 or pooled.between < 0 or pooled.deviation < 0 or pooled.shops < 1 or pooled.owners < 1:
-        raise RecordInvalid("what peers say has a negative error, or nobody behind it", reason="range")
+    if pooled.error < 0 or pooled.between < 0 or pooled.deviation < 0:
+        raise RecordInvalid("what peers say has a negative error", reason="range")
+    if not (1 <= pooled.shops <= _SHOPS_MAX and pooled.owners >= 1 and 0 <= pooled.week <= WEEK_MAX):
+        raise RecordInvalid("what peers say has nobody behind it, or is of no week", reason="range")
     return pooled
 
 

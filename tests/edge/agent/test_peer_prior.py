@@ -103,6 +103,7 @@ def test_what_no_honest_pool_says_is_left_out() -> None:
     [
         said(mean=math.nan), said(error=math.inf), said(between=math.nan), said(error=-0.1), said(between=-1.0),
         said(shops=0), said(owners=0), said(deviation=math.nan), said(deviation=-1.0),
+        said(shops=10**6 + 1), said(week=-1), said(week=10_001),
     ],
 )  # fmt: skip
 def test_numbers_that_no_pooling_makes_are_refused(broken: Pooled) -> None:

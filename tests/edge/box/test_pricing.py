@@ -1,18 +1,25 @@
 """From the views to the agent: which policy decides, how requests are cut, the experiment's seed."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from support_desk import CURRENCY, MONDAY, WALL_MS, Desk, shelf
 
+from edge.agent.network_state import MarketContext, NetworkPicture, NetworkState
+from edge.agent.p2p_agent import Market
 from edge.box.pricing import Pricer, experiment_rules, published, reference_moved
 from edge.clock import ClockQuality, WallTime
 from edge.config import PricingConfig
 from edge.health.checks import HealthState
 from edge.limits import CATEGORY_ITEMS_MAX
-from edge.records.decision import Source
+from edge.memory.combine import Pooled
+from edge.networks.policy import NetworkPolicy
+from edge.records.decision import DecisionBatch, PeersHeard, Source
+from edge.records.history import week_of
 from edge.records.item import Item
+from edge.records.message import Network
 
 NOW = WallTime(WALL_MS, ClockQuality.FREE)
 
@@ -61,6 +68,42 @@ async def test_without_a_policy_the_optimiser_decides_and_holding_keeps_the_pric
     held = made.hold(request)
     assert held.source is Source.HOLD
     assert (held.published <= request.published.price).all()  # the index cap may lower; nothing raises
+
+
+async def test_peers_inform_the_estimate_and_a_broken_market_changes_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.live(8)
+    views, opening = desk.views, MONDAY + timedelta(days=14)
+    week = week_of(opening)
+    said = Pooled(-1.5, 0.1, 0.3, shops=6, owners=1, week=week - 1, deviation=0.0)
+    insights = {f"juice-{number}": {"price": said} for number in (1, 2, 3)}
+    picture = NetworkPicture(
+        "the chain", Network.PRIVATE, True, NetworkPolicy(live_use=True), 6, 2, 6, 1, week - 1, week,
+        {"juice": insights}, {},
+    )  # fmt: skip
+
+    def failing(category: str) -> MarketContext:
+        raise RuntimeError(category)
+
+    def decided(market: Market | None) -> DecisionBatch:
+        config = PricingConfig(policy="none", modes={"juice": "live"}, step_probability=0.0)
+        made = Pricer(config, state=tmp_path, currency=CURRENCY, market=market)
+        items = views.shelf.categories()["juice"]
+        (request,) = made.requests(views.memory, views.shelf, "juice", items, opening, slots=200, recorded=NOW)
+        batch = made.decide(request)
+        assert "juice" in made.effects
+        return batch
+
+    alone = decided(None)
+    assert alone.peers is None
+    told = decided(NetworkState(week, (picture,)).get_context)
+    assert told.peers == PeersHeard(6, week - 1, 3)
+    assert told.suggestion.tolist() != alone.suggestion.tolist()
+    assert decided(NetworkState(week).get_context) == alone
+    assert decided(lambda _: None) == alone
+    broken = decided(failing)
+    assert broken.failures[0] == "market: RuntimeError: juice"
+    assert replace(broken, failures=alone.failures) == alone
 
 
 async def test_what_is_published_is_read_in_the_items_order_and_gaps_are_zero(tmp_path: Path) -> None:
