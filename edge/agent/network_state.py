@@ -19,12 +19,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final
 
 from edge.agent.peer_prior import Insights
 from edge.memory.combine import Pooled
+from edge.memory.network import NetworkPriceMemory
 from edge.networks.policy import NetworkPolicy
-from edge.networks.roster import Roster
 from edge.records.message import Network
 
 TREND_PARTS: Final = ("trend", "volatility", "season")
@@ -177,55 +177,13 @@ class NetworkState:
         return Refusal.FEW if pooled.shops < max(each.policy.shops_min, self.rules.shops_min) else None
 
 
-class Trend(Protocol):
-    """`edge.memory.network.PooledTrend`."""
-
-    @property
-    def trend(self) -> Pooled:
-        """Log units a week."""
-
-    @property
-    def volatility(self) -> Pooled:
-        """Log units."""
-
-    @property
-    def season(self) -> Pooled:
-        """Log of the seasonality."""
-
-
-class Heard(Protocol):
-    """`edge.memory.network.PeerHeard`."""
-
-    @property
-    def owner(self) -> str:
-        """Who answers for the member."""
-
-    @property
-    def week(self) -> int:
-        """The newest that it spoke of."""
-
-
-class Memory(Protocol):
-    """What is asked of a network's memory: `edge.memory.network.NetworkPriceMemory`."""
-
-    own: bytes
-
-    @property
-    def roster(self) -> Roster:
-        """The roster that it goes by."""
-
-    def insights(self, category: str, *, live: bool, now: int | None) -> Insights:
-        """What members say of demand; nothing where `live` is not allowed."""
-
-    def trend(self, category: str, sku: str, *, live: bool, now: int | None) -> Trend | None:
-        """Where units go."""
-
-    def peers(self) -> Iterable[Heard]:
-        """Members that were heard, this box left out."""
-
-
 def picture(
-    memory: Memory, *, connected: int, week: int, categories: Iterable[str], policy: NetworkPolicy | None = None
+    memory: NetworkPriceMemory,
+    *,
+    connected: int,
+    week: int,
+    categories: Iterable[str],
+    policy: NetworkPolicy | None = None,
 ) -> NetworkPicture:
     """A copy of what `memory` knows of `categories` in week `week`, for prices: rivals' numbers are not even asked for.
 

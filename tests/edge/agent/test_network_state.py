@@ -1,17 +1,21 @@
 """What prices may know of the market: one owner's fresh numbers and nothing else, whatever the memories hold."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support_market import LIVE, NOW, picture, price_of, said
+from support_peers import network
 from support_shared import network_of, shop_of
 
+from edge.agent.evidence import evidence
+from edge.agent.market_analyzer import MarketAnalyzer
 from edge.agent.network_state import (
+    TREND_PARTS,
     ContextRules,
     MarketContext,
     Masked,
@@ -22,9 +26,10 @@ from edge.agent.network_state import (
 )
 from edge.agent.network_state import picture as picture_of
 from edge.memory.combine import Pooled
+from edge.memory.network import NetworkPriceMemory
 from edge.networks.policy import NetworkPolicy
-from edge.networks.roster import Roster
 from edge.records.message import Network
+from edge.records.shared import TrendUpdate
 
 TREND = {"trend": said(0.01), "volatility": said(0.2, deviation=0.4), "season": said(0.1, week=NOW - 5)}
 
@@ -176,55 +181,49 @@ def _numbers(each: NetworkPicture) -> Iterable[list[Pooled]]:
 # --- from a memory ---------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Parts:
-    trend: Pooled
-    volatility: Pooled
-    season: Pooled
+def remembered(policy: NetworkPolicy, *owners: str) -> NetworkPriceMemory:
+    """What the first of some shops holds after all of them told what they sold."""
+    shops = [shop_of(Network.CONSORTIUM, number, owner=owner) for number, owner in enumerate(owners)]
+    roster = network_of(Network.CONSORTIUM, shops, policy=policy)
+    memory = NetworkPriceMemory(roster, currency="EUR", own=shops[0].member.id)
+    for shop, (history, _) in zip(shops, network(3, len(shops), weeks=52), strict=True):
+        told = evidence(history)
+        assert told is not None
+        assert memory.apply(shop.member.id, 1, 0, told)
+        analyzer = MarketAnalyzer()
+        analyzer.take_history(history)
+        assert memory.apply(shop.member.id, 1, 1, TrendUpdate("juice", told.week, analyzer.rows("juice", told.week)))
+    return memory
 
 
-@dataclass
-class Peer:
-    owner: str
-    week: int
-
-
-@dataclass
-class Remembered:
-    """What a network memory answers; the real one is asked in its own package's tests."""
-
-    roster: Roster
-    own: bytes
-    said: dict[str, dict[str, Pooled]]
-    asked: list[tuple[str, bool, int | None]] = field(default_factory=list)
-
-    def insights(self, category: str, *, live: bool, now: int | None) -> Mapping[str, Mapping[str, Pooled]]:
-        self.asked.append((category, live, now))
-        return self.said
-
-    def trend(self, category: str, sku: str, *, live: bool, now: int | None) -> Parts | None:
-        self.asked.append((category + sku, live, now))
-        return Parts(TREND["trend"], TREND["volatility"], TREND["season"]) if category == "juice" else None
-
-    def peers(self) -> tuple[Peer, ...]:
-        return (Peer("acme", NOW - 4), Peer("acme", NOW - 1))
-
-
-def test_a_picture_is_a_copy_that_asks_for_live_numbers_alone() -> None:
-    shops = [shop_of(Network.PRIVATE, number) for number in range(4)]
-    roster = network_of(Network.PRIVATE, shops, policy=LIVE)
-    memory = Remembered(roster, shops[0].member.id, price_of(2))
-    found = picture_of(memory, connected=2, week=NOW, categories=["juice", "tea"])
-    assert (found.name, found.network, found.one_owner, found.policy) == (
-        roster.name, Network.PRIVATE, True, LIVE,
-    )  # fmt: skip
-    assert (found.members, found.connected, found.peers, found.owners) == (3, 2, 2, 1)
-    assert (found.heard_week, found.pooled_in) == (NOW - 1, NOW)
-    assert all(live and now == NOW for _, live, now in memory.asked)
-    before = NetworkState(NOW, (found,)).get_context("juice")
-    assert before.trends[""]["season"] == TREND["season"]
-    memory.said.clear()  # the memory goes on; the picture does not
-    assert NetworkState(NOW, (found,)).get_context("juice") == before
-    assert before.usable
-    stricter = picture_of(memory, connected=0, week=NOW, categories=[], policy=NetworkPolicy())
+def test_from_sales_of_shops_of_one_owner_to_a_context() -> None:
+    memory = remembered(LIVE, *["acme"] * 5)
+    week = memory.week
+    found = picture_of(memory, connected=2, week=week, categories=["juice", "tea"])
+    assert (found.name, found.one_owner, found.policy) == (memory.roster.name, True, LIVE)
+    assert (found.members, found.connected, found.peers, found.owners) == (4, 2, 4, 1)
+    assert (found.heard_week, found.pooled_in) == (week, week)
+    state = NetworkState(week, (found,))
+    heard = state.get_context("juice")
+    assert {terms["price"].shops for terms in heard.insights.values()} == {4}  # its own is not among them
+    assert set(heard.insights) == {"", *(f"sku-{item}" for item in range(6))}
+    assert set(heard.trends[""]) == set(TREND_PARTS)
+    assert heard.mask == ()
+    memory.clear()  # the memory goes on; the picture stays
+    assert state.get_context("juice") == heard
+    stricter = picture_of(memory, connected=0, week=week, categories=["juice"], policy=NetworkPolicy())
     assert stricter.policy.live_use is False
+    assert not NetworkState(week, (stricter,)).get_context("juice").usable
+
+
+def test_between_owners_the_memory_is_not_even_asked_for_numbers() -> None:
+    memory = remembered(NetworkPolicy(), *(f"owner {number}" for number in range(5)))
+    assert memory.insights("juice", live=False)
+    found = picture_of(memory, connected=2, week=memory.week, categories=["juice"])
+    assert (dict(found.insights["juice"]), dict(found.trends)) == ({}, {})
+    assert (found.one_owner, found.owners) == (False, 4)
+    # and if a picture held them all the same, the context would refuse them
+    forced = replace(found, policy=LIVE, insights={"juice": memory.insights("juice", live=False)})
+    context = NetworkState(memory.week, (forced,)).get_context("juice")
+    assert not context.usable
+    assert {masked.reason for masked in context.mask} == {Refusal.OWNERS}
