@@ -129,22 +129,19 @@ class Budget:
 
     def _check_charge(self, key: ReleaseKey, charge: Charge) -> None:
         cost = Spent(charge.epsilon, charge.rho)
-        reach = range(key.first - YEAR_WEEKS + 1, key.end + YEAR_WEEKS - 1)
-        after = [
-            self.spent(charge.unit, week) + cost if key.first <= week < key.end else self.spent(charge.unit, week)
-            for week in reach
-        ]
-        for week, account in zip(reach, after, strict=True):
-            if key.first <= week < key.end and account.exceeds(self.caps.week):
+        reach = range(key.first - YEAR_WEEKS + 1, key.end + YEAR_WEEKS - 1)  # weeks of a year with one of the window
+        after = {week: self._accounts[charge.unit, week] for week in reach if (charge.unit, week) in self._accounts}
+        for week in range(key.first, key.end):
+            after[week] = after.get(week, Spent()) + cost
+            if after[week].exceeds(self.caps.week):
                 raise PrivacyRefused(f"the budget of week {week} is spent ({charge.unit})", reason="week_spent")
-        year = sum(after[:YEAR_WEEKS], Spent())
-        for at, (new, old) in enumerate(zip([*after[YEAR_WEEKS:], None], after, strict=False)):
-            if year.exceeds(self.caps.year):
-                first = reach[at]
-                weeks = f"weeks {first} to {first + YEAR_WEEKS - 1}"
+        if not sum(after.values(), Spent()).exceeds(self.caps.year):
+            return  # nor does any year within
+        for first in range(reach.start, key.end):
+            year = range(first, first + YEAR_WEEKS)
+            if sum((after[week] for week in year if week in after), Spent()).exceeds(self.caps.year):
+                weeks = f"weeks {first} to {year[-1]}"
                 raise PrivacyRefused(f"the yearly budget of {weeks} is spent ({charge.unit})", reason="year_spent")
-            if new is not None:
-                year = Spent(year.epsilon + new.epsilon - old.epsilon, year.rho + new.rho - old.rho)
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
