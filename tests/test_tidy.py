@@ -37,7 +37,7 @@ BESIDE |= {
     ("memory", "networks"),
     ("memory", "privacy"),
 }
-BESIDE |= {("networks", "privacy"), ("networks", "health"), ("registry", "pos"), ("crypto", "records")}
+BESIDE |= {("networks", "privacy"), ("networks", "health"), ("registry", "pos"), ("records", "crypto")}
 SKIPS = {"pytest.skip", "pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail"}
 HOST_NAME_CALLS = {"getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo", "getfqdn"}
 
