@@ -45,6 +45,7 @@ from edge.memory.standing import Mark, Standing
 from edge.networks import access
 from edge.networks.access import FeedKind
 from edge.networks.epochs import Epoch
+from edge.networks.following import Arrival
 from edge.networks.policy import LAG_WEEKS_MIN, OWNERS_MIN, NetworkPolicy
 from edge.networks.roster import WRITERS, Member, Roster
 from edge.records.history import week_of
@@ -79,19 +80,6 @@ class Refused(RemoteError):
         super().__init__(message[:_MESSAGE_CHARS_MAX], reason=reason)
         self.strike = strike
         self.later = later or (reason in _LATER and not strike)
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A block of a member's feed, decrypted, as replication brought it: already proved to be the feed's block."""
-
-    network_id: bytes
-    member_id: bytes
-    kind: FeedKind
-    epoch: int
-    feed_key: bytes
-    sequence: int  # index of the block
-    block: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +145,7 @@ class DataValidator:
         policy: NetworkPolicy | None = None,
         week_now: int | None = None,
     ) -> NetworkMessage:
-        """The message, which from here on counts as accepted; `Refused` otherwise.
+        """The message of an arrival, which from here on counts as accepted; `Refused` otherwise.
 
         `epochs` are those whose secrets are known, by number. `wall` is our time and `floor_ms` what it cannot be
         earlier than. `policy` is our own where it is stricter than the roster's. `week_now` is the present business
@@ -173,7 +161,7 @@ class DataValidator:
         except Refused as refusal:
             self._count(arrival, refusal, roster)
             raise
-        self._standing.marks[arrival.member_id, arrival.kind] = mark
+        self._standing.marks[arrival.member, arrival.kind] = mark
         self._forget_strangers(roster)
         return message
 
@@ -189,15 +177,17 @@ class DataValidator:
         policy: NetworkPolicy,
         week: int | None,
     ) -> tuple[NetworkMessage, Mark]:
-        if arrival.member_id in self._standing.banned:
+        if arrival.member in self._standing.banned:
             raise Refused("the member is banned", reason="banned")
+        if arrival.kind is FeedKind.SUMS:  # not the writer's fault: its blocks are for `edge.privacy.secure_sum`
+            raise Refused("the feed of sums holds no messages", reason="matrix")
         message = _decoded(arrival.block)
         if arrival.network_id != roster.network_id:
             raise Refused("brought from another network", reason="network")
         if message.network is not roster.network:
             raise Refused(f"a {message.network} message in a {roster.network} network", reason="network", strike=True)
         member, signer = _writer(arrival, roster, epochs)
-        mark = self._standing.marks.get((arrival.member_id, arrival.kind))
+        mark = self._standing.marks.get((arrival.member, arrival.kind))
         if mark is not None and (arrival.epoch, arrival.sequence) <= (mark.epoch, mark.sequence):
             raise Refused(
                 f"epoch {arrival.epoch}, block {arrival.sequence} comes after epoch {mark.epoch}, block "
@@ -220,8 +210,8 @@ class DataValidator:
         self.refusals[refusal.reason] += 1
         if self._on_refused is not None:
             self._on_refused(refusal.reason)
-        if refusal.strike and (arrival.member_id in roster.members or arrival.member_id in roster.revoked):
-            self._standing.strike(arrival.member_id, roster.epoch)
+        if refusal.strike and (arrival.member in roster.members or arrival.member in roster.revoked):
+            self._standing.strike(arrival.member, roster.epoch)
 
     def _forget_strangers(self, roster: Roster) -> None:
         standing, most = self._standing, 2 * (len(roster.members) + len(roster.revoked))
@@ -239,8 +229,8 @@ def _decoded(block: bytes) -> NetworkMessage:
 
 def _writer(arrival: Arrival, roster: Roster, epochs: Mapping[int, Epoch]) -> tuple[Member, bytes]:
     """The member, and the key that signs its feed of this kind."""
-    revocation = roster.revoked.get(arrival.member_id)
-    member = roster.members.get(arrival.member_id) if revocation is None else revocation.member
+    revocation = roster.revoked.get(arrival.member)
+    member = roster.members.get(arrival.member) if revocation is None else revocation.member
     if member is None:
         raise Refused("nobody on the roster", reason="roster")
     signer = member.signers.get(arrival.kind)
@@ -249,7 +239,7 @@ def _writer(arrival: Arrival, roster: Roster, epochs: Mapping[int, Epoch]) -> tu
     epoch = epochs.get(arrival.epoch)
     if epoch is None or epoch.number != arrival.epoch:
         raise Refused(f"the secret of epoch {arrival.epoch} is not known here", reason="roster")
-    limit = roster.limit(arrival.member_id, arrival.kind, arrival.epoch)
+    limit = roster.limit(arrival.member, arrival.kind, arrival.epoch)
     if limit is not None and (revocation is None or arrival.epoch < member.since_epoch):
         raise Refused(f"the member's feeds do not count in epoch {arrival.epoch}", reason="roster")
     if epoch.feed_key(arrival.kind, signer) != arrival.feed_key or not 0 <= arrival.sequence <= INTEGER_MAX:

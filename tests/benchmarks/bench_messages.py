@@ -23,8 +23,9 @@ from support_shared import NOW, PAYLOADS, WEEK_NOW, Shop, epoch_of, network_of, 
 
 from edge.crypto.keys import signature_valid
 from edge.errors import RemoteError
-from edge.memory.validator import Arrival, DataValidator
+from edge.memory.validator import DataValidator
 from edge.networks.access import FeedKind, feed_of
+from edge.networks.following import Arrival
 from edge.records.message import Network, NetworkMessage, encode, signable
 from edge.records.shared import Payload
 from edge.records.shared_codec import word_of

@@ -29,9 +29,10 @@ from edge.clock import ClockQuality, WallTime
 from edge.crypto.keys import KeyPair
 from edge.encoding import cbor
 from edge.errors import LocalError, RemoteError
-from edge.memory.validator import REASONS, Arrival, DataValidator, Refused
+from edge.memory.validator import REASONS, DataValidator, Refused
 from edge.networks.access import FEEDS, FeedKind, feed_of
 from edge.networks.epochs import Epoch
+from edge.networks.following import Arrival
 from edge.networks.policy import NetworkPolicy
 from edge.networks.roster import Revocation, Roster
 from edge.privacy.rules import PrivacyRules
@@ -166,10 +167,10 @@ def _offer(side: _Side, arrival: Arrival, wall: WallTime, floor_ms: int) -> None
             arrival, roster=side.roster, epochs=side.epochs, wall=wall, floor_ms=floor_ms
         )
     except Refused as refusal:
-        _changed_nothing(side, gate, refusal, arrival.member_id)
+        _changed_nothing(side, gate, refusal, arrival.member)
         assert (gate.export(), gate.refusals - count) == (before, {refusal.reason: 1}), refusal.reason  # noqa: PT017
         raise
-    assert gate.accepted(arrival.member_id, arrival.kind) == (arrival.epoch, arrival.sequence)
+    assert gate.accepted(arrival.member, arrival.kind) == (arrival.epoch, arrival.sequence)
     gate.restore(before)
     assert encode(message) == arrival.block
     _lawful(side, arrival, message.payload, (max(wall.ms, floor_ms) // DAY_MS + 3) // 7)
@@ -276,8 +277,8 @@ def _misplaced(arrival: Arrival, side: _Side, rng: Random) -> Arrival:
     other = rng.choice(side.shops)
     changes: tuple[dict[str, Any], ...] = (
         {"network_id": bytes(32)},
-        {"member_id": other.member.id},
-        {"member_id": rng.randbytes(32)},
+        {"member": other.member.id},
+        {"member": rng.randbytes(32)},
         {"kind": rng.choice(tuple(FeedKind))},
         {"epoch": rng.choice((0, 1, 2, 3, 4, -1, 2**60))},
         {"feed_key": rng.randbytes(rng.choice((32, 32, 0, 33)))},

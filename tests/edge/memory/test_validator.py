@@ -28,9 +28,10 @@ from edge.encoding import cbor
 from edge.errors import LocalError, RemoteError
 from edge.health.metrics import SharedMetrics, check_conventions, series
 from edge.limits import MESSAGE_BYTES_MAX, STRIKES_MAX
-from edge.memory.validator import FIRST_MS, REASONS, UNSURE_MS, Arrival, DataValidator, Refused
+from edge.memory.validator import FIRST_MS, REASONS, UNSURE_MS, DataValidator, Refused
 from edge.networks.access import FeedKind
 from edge.networks.epochs import Epoch
+from edge.networks.following import Arrival
 from edge.networks.policy import NetworkPolicy
 from edge.networks.roster import Revocation, Role, Roster
 from edge.privacy.rules import PrivacyRules
@@ -839,8 +840,8 @@ def test_what_is_honest_passes_after_an_attack(name: str) -> None:
     world, arrival = ATTACKS[name][0]()
     for _ in range(3):
         world.refusal(arrival)
-    if arrival.member_id in world.roster.members and world.network is Network.PRIVATE:
-        index = next(n for n, shop in enumerate(world.shops) if shop.member.id == arrival.member_id)
+    if arrival.member in world.roster.members and world.network is Network.PRIVATE:
+        index = next(n for n, shop in enumerate(world.shops) if shop.member.id == arrival.member)
         if world.shops[index].member.role is Role.SHOP and world.policy.messages_per_week > 5:
             world.give(world.arrival(payload_of(PriceUpdate), 1000, shop=index))
 
@@ -937,7 +938,7 @@ def test_only_what_no_race_and_no_clock_explains_is_a_strike(name: str) -> None:
     make, reason = ATTACKS[name]
     world, arrival = make()
     refusal = world.refusal(arrival)
-    assert world.validator.strikes(arrival.member_id) == int(refusal.strike)
+    assert world.validator.strikes(arrival.member) == int(refusal.strike)
     assert not (refusal.strike and refusal.later)
     if refusal.strike:
         assert reason in STRIKING
@@ -967,17 +968,17 @@ def test_strikes_of_earlier_epochs_are_forgiven() -> None:
         world.refusal(bad)
     world.roster = replace(world.roster, epoch=4)
     world.refusal(bad)
-    assert world.validator.strikes(bad.member_id) == 1
+    assert world.validator.strikes(bad.member) == 1
     world.roster = replace(world.roster, epoch=3)  # an older roster does not wipe them again
     world.refusal(bad)
-    assert world.validator.strikes(bad.member_id) == 2
+    assert world.validator.strikes(bad.member) == 2
 
 
 def test_strangers_take_no_room() -> None:
     world = private()
     before = world.validator.export()
     for n in range(50):
-        world.refusal(replace(honest(world), member_id=n.to_bytes(32, "big"), block=b"\xff"))
+        world.refusal(replace(honest(world), member=n.to_bytes(32, "big"), block=b"\xff"))
     assert world.validator.export() == before
 
 
