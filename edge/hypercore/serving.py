@@ -35,9 +35,11 @@ class Serving:
         Raises `BlockMissing` for what is not here, `RemoteError` for what no log like this can answer.
         """
         shown = self._shown or self._show()
+        _, _, block, node, seek, upgrade, manifest, _ = request
+        if shown is None and manifest and (block or node or seek or upgrade) is None:
+            shown = self._state.oplog.fork, 0, Tree(0, ()), b""  # who signs is known before anything is
         if shown is None:
             raise RemoteError("nothing is shown of this core", reason="invalid_request")
-        _, _, block, node, seek, upgrade, manifest, _ = request
         if block is not None and node is None and seek is None and upgrade is None and not manifest:
             answer = self._block(request, shown)
             if answer is not None:

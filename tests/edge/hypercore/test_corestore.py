@@ -13,6 +13,7 @@ from edge.hypercore.corestore import Corestore
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest, Signer
 from edge.hypercore.store import FeedStore, named_key_pair
+from edge.hyperswarm.connection import Connection
 
 ENCRYPTION_KEY = b"\x05" * 32
 
@@ -328,3 +329,21 @@ async def test_an_encryption_key_that_comes_later_is_used_and_never_silently_pas
             assert opened.get(1) == b"later"
         with pytest.raises(ConfigError, match="encryption key"):
             await one.get("a", encryption_key=bytes(32))
+
+
+async def test_who_signs_is_told_even_of_a_core_without_blocks(tmp_path: Path) -> None:
+    """Asking that is no fault: members of a network follow feeds from before their first block."""
+    async with await Corestore.open(tmp_path / "one") as one, await Corestore.open(tmp_path / "other") as other:
+        core = await one.get("empty")
+        copy = await other.get(key=core.key)
+        async with linked(one, other):
+            async with asyncio.timeout(20):
+                while copy.manifest is None:
+                    await asyncio.sleep(0.01)
+            (peer,) = one.replicator(core).peers
+            connection = peer.session.connection
+            assert isinstance(connection, Connection)
+            assert connection.strikes == 0
+            await core.append([b"first"], urgent=True)
+            await downloaded(copy, 1)
+        assert copy.manifest == core.manifest
