@@ -1,12 +1,13 @@
 """The bytes that a network memory is kept in between two runs, with how far every feed was read. Derived: may be lost.
 
-The three belong together: what is held, the next block of each feed, and what the validator accepted last. Kept apart,
-a crash between two files would leave records that were neither read again nor there. Whoever finds the bytes damaged,
-foreign or of another version starts from nothing and reads the feeds again. Layout: FORMATS.md, "Network memory";
-container: `columns`.
+The three belong together: what is held, the next block of each feed, and what the validator remembers. Kept apart, a
+crash between two files would leave records that were neither read again nor there. Whoever finds the bytes damaged,
+foreign or of another version starts from nothing and reads the feeds again. Layout: FORMATS.md, "Network memory
+snapshot"; container: `columns`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
@@ -17,48 +18,77 @@ from edge.encoding import cbor
 from edge.errors import RemoteError
 from edge.limits import BLOCK_BYTES_MAX, NETWORK_MEMORY_BYTES_MAX
 from edge.memory.columns import read_columns, write_columns
-from edge.memory.heard import cells_of, record_of
+from edge.memory.heard import Priority, cells_of, record_of
 from edge.memory.network import NetworkPriceMemory
-from edge.memory.packed import FORMS
+from edge.memory.packed import FORMS, Packed
 
 FORMAT: Final = 1
 _KEY_BYTES: Final = 32
 
 
-def write_image(memory: NetworkPriceMemory, cursor: Mapping[bytes, int], validator: bytes) -> bytes:
-    """Everything that `memory` holds, the next sequence by feed key, and the validator's own state."""
+@dataclass(frozen=True, slots=True)
+class NetworkImage:
+    """What `freeze` took: nothing in it changes any more, so that `encode` may run in another thread."""
+
+    network: bytes
+    currency: str
+    members: int  # that the room was divided among
+    week: int
+    incomplete: bool
+    shelves: tuple[tuple[bytes, str, Priority | None, tuple[Packed, ...]], ...]  # member, kind, horizon, records
+    cursor: tuple[tuple[bytes, int], ...]  # feed key, next sequence
+    validator: bytes
+
+    def encode(self) -> bytes:
+        """Canonical bytes; a second for a full memory on a small box."""
+        shelves = [
+            cbor.encode(
+                [
+                    member,
+                    kind,
+                    None if horizon is None else list(horizon),
+                    [[record.charge, *cells_of(record)] for record in records],
+                ]
+            )
+            for member, kind, horizon, records in self.shelves
+        ]
+        fields: dict[str, object] = {
+            "format": FORMAT,
+            "network": self.network,
+            "currency": self.currency,
+            "members": self.members,
+            "week": self.week,
+            "incomplete": self.incomplete,
+        }
+        columns: dict[str, NDArray[Any]] = {
+            "shelves": _bytes(b"".join(shelves)),
+            "shelf_bytes": np.array([len(shelf) for shelf in shelves], dtype="<i8"),
+            "feeds": _bytes(b"".join(key for key, _ in self.cursor)),
+            "next": np.array([sequence for _, sequence in self.cursor], dtype="<i8"),
+            "validator": _bytes(self.validator),
+        }
+        return write_columns(fields, columns)
+
+
+def freeze(memory: NetworkPriceMemory, cursor: Mapping[bytes, int], validator: bytes) -> NetworkImage:
+    """Everything that `memory` holds, the next sequence by feed key, and the validator's own state; milliseconds."""
     heard = memory.heard
-    shelves = [
-        cbor.encode(
-            [
-                member,
-                kind,
-                None if shelf.horizon is None else list(shelf.horizon),
-                [[record.charge, *cells_of(record)] for _, record in sorted(shelf.records.items())],
-            ]
-        )
-        for (member, kind), shelf in sorted(heard.shelves.items())
-    ]
-    feeds = sorted(cursor.items())
-    fields: dict[str, object] = {
-        "format": FORMAT,
-        "network": memory.roster.network_id,
-        "currency": memory.currency,
-        "members": heard.members,
-        "week": memory.week,
-        "incomplete": memory.incomplete,
-    }
-    columns: dict[str, NDArray[Any]] = {
-        "shelves": _bytes(b"".join(shelves)),
-        "shelf_bytes": np.array([len(shelf) for shelf in shelves], dtype="<i8"),
-        "feeds": _bytes(b"".join(key for key, _ in feeds)),
-        "next": np.array([sequence for _, sequence in feeds], dtype="<i8"),
-        "validator": _bytes(validator),
-    }
-    return write_columns(fields, columns)
+    return NetworkImage(
+        network=memory.roster.network_id,
+        currency=memory.currency,
+        members=heard.members,
+        week=memory.week,
+        incomplete=memory.incomplete,
+        shelves=tuple(
+            (member, kind, shelf.horizon, tuple(record for _, record in sorted(shelf.records.items())))
+            for (member, kind), shelf in sorted(heard.shelves.items())
+        ),
+        cursor=tuple(sorted(cursor.items())),
+        validator=validator,
+    )
 
 
-def read_image(data: bytes, memory: NetworkPriceMemory) -> tuple[dict[bytes, int], bytes]:
+def thaw(data: bytes, memory: NetworkPriceMemory) -> tuple[dict[bytes, int], bytes]:
     """Fill the empty `memory`; the cursor and the validator's state.
 
     Raises `RemoteError` where the bytes are not of this network, currency and version: `memory` may be filled in part.

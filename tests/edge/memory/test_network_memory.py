@@ -11,7 +11,7 @@ from support_shared import PAYLOADS, Shop, network_of, payload_of, shop_of
 from edge.errors import LocalError, RemoteError
 from edge.memory.heard import Heard
 from edge.memory.network import NetworkPriceMemory
-from edge.memory.network_image import read_image, write_image
+from edge.memory.network_image import freeze, thaw
 from edge.memory.packed import INSIGHTS, ITEM_DAYS, RANGES, TRENDS, pack
 from edge.networks.policy import NetworkPolicy
 from edge.networks.roster import Revocation
@@ -359,9 +359,9 @@ def test_an_image_holds_everything_and_goes_on_alike(seed: int, cut: int, bytes_
     for each in said[:cut]:
         tell(memory, each)
     cursor = {each.member: each.sequence for each in said}
-    image = write_image(memory, cursor, b"marks")
-    assert read_image(image, again) == (cursor, b"marks")
-    assert write_image(again, cursor, b"marks") == image
+    image = freeze(memory, cursor, b"marks").encode()
+    assert thaw(image, again) == (cursor, b"marks")
+    assert freeze(again, cursor, b"marks").encode() == image
     for each in said[cut:]:
         tell(memory, each)
         tell(again, each)
@@ -373,13 +373,13 @@ def test_an_image_holds_everything_and_goes_on_alike(seed: int, cut: int, bytes_
 def test_a_foreign_or_damaged_image_is_refused() -> None:
     memory = memory_of()
     memory.apply(SHOPS[0].member.id, 1, 0, payload_of(ItemDay, week=WEEK))
-    image = write_image(memory, {b"f" * 32: 7}, b"")
+    image = freeze(memory, {b"f" * 32: 7}, b"").encode()
     with pytest.raises(RemoteError, match="hash"):
-        read_image(image[:-1] + b"\x00", memory_of())
+        thaw(image[:-1] + b"\x00", memory_of())
     other = NetworkPriceMemory(network_of(Network.PRIVATE, SHOPS), currency="USD")
     with pytest.raises(RemoteError, match="another network"):
-        read_image(image, other)
+        thaw(image, other)
     again = memory_of()
-    read_image(image, again)
+    thaw(image, again)
     assert {record.kind for _, record in again.heard.records()} == {ITEM_DAYS}
     assert INSIGHTS not in again.freshness()
