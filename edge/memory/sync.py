@@ -214,8 +214,8 @@ class SyncManager:
             for batch in _batches(choice):
                 self._said = None  # until it is known what of the batch is durable
                 places = await outbox.append(batch)
+                self._note(outbox.member, places, said)
                 self._said = said
-                self._note(places)
                 for due in batch:
                     publisher.told(due)
                     self.counts.told[due.urgency.name.lower()] += len(due.payloads)
@@ -315,17 +315,16 @@ class SyncManager:
 
     async def _remember(self) -> Said:
         """Know what stands in our own feeds; the memory knows it too."""
-        said = self._said = Said()
+        said = Said()
         if self._outbox is not None:
-            self._note(await self._outbox.tail(SAID_TAIL_MAX))
+            self._note(self._outbox.member, await self._outbox.tail(SAID_TAIL_MAX), said)
+        self._said = said
         return said
 
-    def _note(self, told: Iterable[Told]) -> None:
-        assert self._said is not None
-        assert self._outbox is not None
+    def _note(self, member: bytes, told: Iterable[Told], said: Said) -> None:
         for each in told:
-            self._said.note(each.payload)
-            self.memory.apply(self._outbox.member, each.epoch, each.sequence, each.payload)
+            said.note(each.payload)
+            self.memory.apply(member, each.epoch, each.sequence, each.payload)
 
 
 async def _first(*events: Coroutine[Any, Any, object]) -> None:
