@@ -24,11 +24,14 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status:register", "how a box is doing: tills, log, memory, prices, metrics"),
     "why": ("decisions:register_why", "why an item has its price"),
     "decisions": ("decisions:register_decisions", "the price decisions of a box"),
+    "peers": ("networks:register_peers", "who is connected in which network"),
+    "budget": ("networks:register_budget", "what left this shop, and what it cost in privacy"),
     "export": ("export:register", "sales, prices, decisions or insights as CSV or Parquet"),
     "labels": ("decisions:register_labels", "the print list of shelf labels that change"),
     "feed": ("feed:register", "create, append to, read, verify, serve and clone Hypercores"),
     "bee": ("bee:register", "sorted maps in a feed: put, get, del, range, diff, history"),
     "drive": ("drive:register", "folders of files in two feeds: put, get, ls, rm, mirror, diff"),
+    "roster": ("roster:register", "who belongs to a network: found, invite, accept, revoke, show, serve"),
 }
 EXAMPLES: Final = """\
 first steps:

@@ -1,6 +1,6 @@
 """The box as a running program: every part is made here, and one task group owns every task.
 
-Start: ledger (recovered) → views (snapshot and tail) → settings, items, first book → broker connection → READY.
+Start: ledger (recovered) → views (snapshot and tail) → networks → settings, items, first book → broker → READY.
 Stop (SIGTERM, SIGINT): tasks are cancelled, the views' snapshot is written, the ledger is closed.
 
 A fault that a part can live with ends in a health check, not here; what reaches the task group is a `LocalError` or a
@@ -31,6 +31,7 @@ from edge.box.inquiry import Inquiry
 from edge.box.itemfile import ItemFile
 from edge.box.ledger import Ledger
 from edge.box.pricing import Pricer
+from edge.box.sharing import Sharing
 from edge.box.startup import read_views
 from edge.clock import SystemClock
 from edge.config import Config
@@ -39,6 +40,7 @@ from edge.health.checks import OK, Finding, HealthChecks, HealthCollector, Healt
 from edge.health.metrics import SharedMetrics
 from edge.health.watchdog import Watchdog, Worker, watchdog_period_s
 from edge.memory.metrics import MemoryCollector
+from edge.networks.metrics import NetworkMetrics
 from edge.pos.broker import BOX_USER
 from edge.pos.intake import IntakeRecord
 from edge.pos.metrics import PosMetrics
@@ -68,6 +70,7 @@ class Box:
             validation_failures=self._shared.validation_failures,
         )
         self._agent_metrics = DecisionMetrics(self.registry)
+        self._network_metrics = NetworkMetrics(self.registry, unauthorized_attempts=self._shared.unauthorized_attempts)
         self.health = HealthChecks(self._clock)
         HealthCollector(self.health, self.registry)
         self._notify = _notifier()
@@ -85,11 +88,24 @@ class Box:
             self.views, self._snapshot_at = await read_views(self.config, self.ledger)
             self._clock.raise_floor(self.views.newest_ms)
             MemoryCollector(self.views.memory, self.registry)
+            self.sharing = await self._open_networks()
             await self._serve(started)
         finally:
             await self._stop()
 
     # --- starting ----------------------------------------------------------------------------------------------------
+
+    async def _open_networks(self) -> Sharing:
+        return await Sharing.open(
+            self.config.state,
+            self.config.networks,
+            ledger=self.ledger,
+            views=self.views,
+            clock=self._clock,
+            health=self.health,
+            metrics=self._network_metrics,
+            on_refused=lambda reason: self._shared.validation_failures.labels(source="peer", reason=reason).inc(),
+        )
 
     async def _serve(self, started: float) -> None:
         config, views = self.config, self.views
@@ -104,7 +120,11 @@ class Box:
             book=views.shelf.book,
         )
         pricer = self.pricer = Pricer(
-            config.pricing, state=config.state, currency=config.shop.currency, metrics=self._agent_metrics
+            config.pricing,
+            state=config.state,
+            currency=config.shop.currency,
+            metrics=self._agent_metrics,
+            market=self.sharing.context,
         )
         items = ItemFile(Path(config.shop.items) if config.shop.items else None, config.shop.currency)
         self._cycle = PricingCycle(
@@ -117,6 +137,7 @@ class Box:
             clock=self._clock,
             health=self.health,
             on_book=self.service.book_changed,
+            on_closed=self.sharing.wake,
         )
         self.health.add_probe("broker", self._broker_state)
         self.health.add_probe("disk", disk_space(config.state))
@@ -130,6 +151,7 @@ class Box:
             service=self.service,
             health=self.health,
             registry=self.registry,
+            sharing=self.sharing,
         )
         control = ControlServer(config.state, inquiry.handlers())
         watchdog = Watchdog(
@@ -144,6 +166,7 @@ class Box:
             await self._start_broker(tasks)
             tasks.create_task(self.service.run(), name="tills")
             tasks.create_task(control.run(), name="control")
+            tasks.create_task(self.sharing.run(), name="networks")
             tasks.create_task(self._cycle.run(), name="pricing")
             tasks.create_task(self._keep_snapshots(), name="snapshots")
             tasks.create_task(self._watch(), name="health")
@@ -246,6 +269,9 @@ class Box:
         views = getattr(self, "views", None)
         if views is not None and views.settled and views.length > self._snapshot_at:
             await self._write_snapshot()
+        sharing = getattr(self, "sharing", None)
+        if sharing is not None:
+            await sharing.close()
         await self.ledger.core.close()
 
 

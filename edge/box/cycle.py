@@ -63,8 +63,12 @@ class PricingCycle:
         clock: Clock,
         health: HealthChecks,
         on_book: Callable[[], None],
+        on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`read_items()` gives the item file's items if it changed since it was last asked, else None."""
+        """`read_items()` gives the item file's items if it changed since it was last asked, else None.
+
+        `on_closed` hears that a business day has been closed.
+        """
         self._config = config
         self._currency = currency
         self._views = views
@@ -74,6 +78,7 @@ class PricingCycle:
         self._clock = clock
         self._health = health
         self._on_book = on_book
+        self._on_closed = on_closed
         self._unread: Sequence[Item] | None = None  # of an item file that the disk has not taken in full
         self._wake = asyncio.Event()
 
@@ -222,6 +227,7 @@ class PricingCycle:
                 prices.update(found)
         await self._publish(prices, valid_from=opening, decided_through=day)
         await self._store([DayRecord(day, cause, self._clock.wall())])
+        self._on_closed()
         logger.info("business day %s closed (%s): %d categories decided", day, cause.name.lower(), decided)
 
     def _opening(self, day: date) -> date:

@@ -6,6 +6,9 @@ labels                         the shelf labels that change with the newest book
 items {category?}              items with reference, price in force and cost
 blocks {start}                 records of the ledger from `start` on, base64, a page of them: `{"length", "blocks"}`
 metrics                        the Prometheus text exposition; of a running box only
+peers                          the networks: how well connected, with whom; of a running box only
+budget {weeks}                 what left this shop, and the privacy accounts of the last weeks; of a running box only
+insights                       what the networks say, a row a number; of a running box only
 """
 
 import base64
@@ -22,6 +25,7 @@ from edge.agent.explain import Label
 from edge.box.control import Handler
 from edge.box.ledger import Ledger
 from edge.box.pricing import Pricer
+from edge.box.sharing import WEEKS_SHOWN_MAX, Sharing
 from edge.box.views import Views
 from edge.config import ShopConfig
 from edge.errors import RecordInvalid
@@ -144,6 +148,7 @@ class Inquiry(Shelves):
         service: PosService,
         health: HealthChecks,
         registry: CollectorRegistry,
+        sharing: Sharing,
     ) -> None:
         super().__init__(views, ledger, shop.currency)
         self._shop = shop
@@ -151,6 +156,7 @@ class Inquiry(Shelves):
         self._service = service
         self._health = health
         self._registry = registry
+        self._sharing = sharing
         self._started = time.monotonic()
 
     def handlers(self) -> dict[str, Handler]:
@@ -159,6 +165,9 @@ class Inquiry(Shelves):
             **super().handlers(),
             "status": lambda _request: self.status(),
             "metrics": lambda _request: exposition(self._registry).decode(),
+            "peers": lambda _request: self._sharing.peers(),
+            "budget": lambda request: self._sharing.budget(_weeks(request)),
+            "insights": lambda _request: self._sharing.insights(),
         }
 
     def status(self) -> dict[str, object]:
@@ -170,7 +179,11 @@ class Inquiry(Shelves):
             "shop": {"gln": shop.gln, "currency": shop.currency, "state_dir": shop.state_dir},
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "health": self._health.tree(),
-            "network": "local_only",
+            "network": self._sharing.mode.value,
+            "networks": [
+                {key: each[key] for key in ("name", "kind", "mode", "members", "queued", "behind", "heard", "records")}
+                for each in self._sharing.peers()["networks"]
+            ],
             "broker_connected": self._service.connected,
             "ledger": {
                 "key": core.key.hex(),
@@ -248,6 +261,13 @@ class Inquiry(Shelves):
 
 def _day(day: date | None) -> str | None:
     return None if day is None else day.isoformat()
+
+
+def _weeks(request: Mapping[str, object]) -> int:
+    text = _text(request, "weeks") or "26"
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= WEEKS_SHOWN_MAX):
+        raise RecordInvalid(f"'weeks' must be a whole number in 1..{WEEKS_SHOWN_MAX}, not {text!r}")
+    return int(text)
 
 
 def _text(request: Mapping[str, object], key: str) -> str | None:

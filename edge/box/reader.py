@@ -9,7 +9,7 @@ from edge.box.control import ask
 from edge.config import Config
 from edge.errors import StorageError
 
-ONLY_RUNNING = ("status", "metrics")
+ONLY_RUNNING = ("status", "metrics", "peers", "budget", "insights")
 
 
 def inquire(config: Config, command: str, **arguments: str | None) -> object:

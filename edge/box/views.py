@@ -14,7 +14,7 @@ from edge.box.days import BusinessDays
 from edge.box.shelf import Shelf
 from edge.box.snapshot import Frozen, Thawed, freeze
 from edge.errors import LocalError, RecordInvalid
-from edge.memory.local import LocalPriceMemory, MemoryConfig
+from edge.memory.local import LocalPriceMemory, MemoryConfig, OnCounted
 from edge.pos.intake import Intake
 from edge.records.decision import DecisionBatch, decode_decisions
 from edge.records.ledger import BASE, BookRecord, ItemsRecord, Kind, LedgerCodec, ReceiptRecord
@@ -37,7 +37,13 @@ class Views:
     def __init__(self, config: MemoryConfig, *, currency: str, read_block: Callable[[int], bytes]) -> None:
         self._read_block = read_block
         self.intake = Intake()
-        self.memory = LocalPriceMemory(config, currency=currency, read_receipt=self._read_receipt)
+        self.on_counted: OnCounted = _nobody  # told of receipts that count or are taken back, from when it is set
+        self.memory = LocalPriceMemory(
+            config,
+            currency=currency,
+            read_receipt=self._read_receipt,
+            on_counted=self._counted,
+        )
         self.shelf = Shelf()
         self.days = BusinessDays()
         self.length = 0
@@ -104,6 +110,9 @@ class Views:
         """The batch of decisions that is record `index`."""
         return decode_decisions(self._read_block(index))
 
+    def _counted(self, position: int, receipt: Receipt, original: int | None) -> None:
+        self.on_counted(position, receipt, original)
+
     def _advance(self, index: int) -> None:
         self._ahead.add(index)
         while self.length in self._ahead:
@@ -123,3 +132,7 @@ class Views:
         except RecordInvalid:
             return None
         return record.receipt if isinstance(record, ReceiptRecord) else None
+
+
+def _nobody(_position: int, _receipt: Receipt, _original: int | None) -> None:
+    pass

@@ -49,6 +49,11 @@ def render(status: dict[str, Any]) -> str:
             f"prices     book {book['number']}: {book['items']:,} items {from_day(book['valid_from'])}"
             + ("" if book["published"] == book["number"] else " (being published)")
         )
+    lines += [
+        f"network    {each['name']} ({each['kind']}): {each['mode'].replace('_', '-')}, "
+        f"{each['heard']} of {max(each['members'] - 1, 0)} other members heard, {each['queued']:,} blocks to send"
+        for each in status["networks"]
+    ] or ["network    local-only: in no network"]
     policy = status["policy"]
     lines.append(f"policy     {policy['name'] if policy else 'none: the weekly optimiser decides'}")
     for check, found in status["health"]["checks"].items():
