@@ -76,6 +76,7 @@ class _Pool:
 
     week: int
     answers: dict[str, Mapping[str, Pooled]] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)  # of ranges: lowest and highest price
     stale: set[str] | None = None
 
 
@@ -191,10 +192,8 @@ class NetworkPriceMemory:
         parts = self._answers(RANGES, category, live=live, now=now, with_own=with_own).get(sku)
         if parts is None:
             return None
-        found = self._gather(RANGES, category, {sku}, self.week if now is None else now, with_own=with_own)
-        spans = found.numbers[found.row_of[sku], :2]
-        low, high = np.sort(spans, axis=0)[(len(spans) - 1) // 2]  # of values that were said: no half cents
-        return PooledRange(int(low), int(high), *(parts[name] for name in _RANGE_PARTS))
+        low, high = self._pools[RANGES, category, with_own].spans[sku]
+        return PooledRange(low, high, *(parts[name] for name in _RANGE_PARTS))
 
     def skus(self, kind: str, category: str) -> tuple[str, ...]:
         """SKUs of which anybody's newest record of a kind speaks, ascending; "" is the category."""
@@ -259,6 +258,9 @@ class NetworkPriceMemory:
                 pool.answers.pop(sku, None)
             for sku, rows in found.row_of.items():
                 pool.answers[sku] = MappingProxyType(self._pooled(kind, found, rows, week))
+                if kind == RANGES:
+                    low, high = np.sort(found.numbers[rows, :2], axis=0)[(len(rows) - 1) // 2]  # said: no half cents
+                    pool.spans[sku] = int(low), int(high)
             pool.stale = set()
             while len(self._pools) > 1 and sum(len(each.answers) for each in self._pools.values()) > POOLED_ANSWERS_MAX:
                 self._pools.popitem(last=False)

@@ -309,7 +309,8 @@ const ops = {
   // -- Hyperbee; keys and values are bytes --
   async bee_open(m) {
     const Hyperbee = require('hyperbee')
-    const bee = new Hyperbee(coreOf(m), { keyEncoding: 'binary', valueEncoding: 'binary', metadata: m.metadata ?? null })
+    const [keyEncoding, valueEncoding] = m.encodings ?? ['binary', 'binary']
+    const bee = new Hyperbee(coreOf(m), { keyEncoding, valueEncoding, metadata: m.metadata ?? null })
     await bee.ready()
     bees.set(m.bee, bee)
     return { version: bee.version }
