@@ -31,7 +31,7 @@ _NOT_BASE_UNITS: Final = frozenset(
     {"ms", "milliseconds", "us", "minutes", "hours", "kb", "kib", "mb", "mib", "percent"}
 )
 _LABELS_FORBIDDEN: Final = frozenset({"sku", "gtin", "item", "till", "lane", "receipt", "shop", "store", "gln", "key"})
-_LABELS_MAX: Final = 2
+_LABELS_MAX: Final = 3
 _QUANTILES: Final = (("p50", 0.5), ("p99", 0.99))
 
 

@@ -106,10 +106,9 @@ class Following:
     async def catch_up(self) -> None:
         """Complete the feeds that are not kept open, as far as peers of now have them. Raises `StorageError`."""
         for followed in list(self._feeds.values()):
-            if followed.core is not None or self._feeds.get(followed.feed.key) is not followed:
-                continue
-            async with self._changing:
-                core = await self._open(followed) if self._feeds.get(followed.feed.key) is followed else None
+            async with self._changing:  # who is there and not open, once whoever opens feeds now is done
+                there = self._feeds.get(followed.feed.key) is followed and followed.core is None
+                core = await self._open(followed) if there else None
             if core is None:
                 continue
             try:

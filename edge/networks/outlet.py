@@ -59,6 +59,10 @@ class OwnFeeds:
         """Blocks of each feed of the present epoch."""
         return {kind: feed.core.length for kind, feed in self._feeds.items()}
 
+    def keys(self) -> list[bytes]:
+        """Of each feed of the present epoch."""
+        return [feed.core.key for feed in self._feeds.values()]
+
     async def move(self, feeds: Mapping[FeedKind, OwnFeed]) -> None:
         """Write to these from now on, once what is being written is durable."""
         for kind, turn in self._turns.items():

@@ -77,7 +77,7 @@ def test_the_process_reports_itself(registry: CollectorRegistry) -> None:
         (lambda r: Gauge("pomona_lag_ms", "Lag.", registry=r), "base unit"),
         (lambda r: Gauge("pomona_lag_seconds", "", registry=r), "nothing"),
         (lambda r: Gauge("pomona_price", "Price.", ["sku"], registry=r).labels("a"), "labels sku"),
-        (lambda r: Gauge("pomona_x", "X.", ["a", "b", "c"], registry=r).labels(1, 2, 3), "labels a, b, c"),
+        (lambda r: Gauge("pomona_x", "X.", ["a", "b", "c", "d"], registry=r).labels(1, 2, 3, 4), "labels a, b"),
         (lambda r: Histogram("pomona_x_seconds", "X.", buckets=range(1, 12), registry=r), "11 buckets"),
     ],
 )

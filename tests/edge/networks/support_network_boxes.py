@@ -29,7 +29,7 @@ from edge.networks.roster_changes import Guest
 from edge.networks.settings import NetworkSettings
 from edge.privacy.identifiers import Listed, PublicList
 from edge.privacy.released import cleared
-from edge.records.message import Network
+from edge.records.message import Network, decode
 from edge.records.shared import Payload, TrendUpdate
 
 
@@ -76,7 +76,7 @@ class Box:
     @property
     def version(self) -> int:
         """Of the roster that it goes by."""
-        return 0 if self.node is None or self.node.roster is None else self.node.roster.version
+        return 0 if self.node is None else self.node._applied
 
     @property
     def running(self) -> NetworkNode:
@@ -142,6 +142,11 @@ class Reader:
             self.cursor[arrival.feed_key] = arrival.sequence + 1
         self.arrivals += found
         return found
+
+
+def categories(arrivals: list[Arrival]) -> list[str]:
+    """What they speak of."""
+    return [decode(arrival.block).payload.category for arrival in arrivals]
 
 
 class Founder(Box):
