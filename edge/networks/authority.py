@@ -29,6 +29,7 @@ from edge.hypercore.store import named_key_pair
 from edge.limits import ROSTER_AUTHORITIES_MAX, ROSTER_CHANGE_WAIT_S
 from edge.networks import roster_changes as changing
 from edge.networks.access import FeedKind
+from edge.networks.epochs import SECRET_BYTES
 from edge.networks.folder import NetworkFolder, new_root
 from edge.networks.invitation import Invitation
 from edge.networks.joining import JoinRequest
@@ -152,7 +153,10 @@ def _begin(
 class Authority:
     """Operations on the roster of one folder. Made by `authority`."""
 
-    def __init__(self, folder: NetworkFolder, store: Corestore, core: Hypercore | BorrowedCore, pair: KeyPair) -> None:
+    def __init__(
+        self, folder: NetworkFolder, store: Corestore, core: Hypercore | BorrowedCore, pair: KeyPair, *, replaces: bool
+    ) -> None:
+        self._replaces = replaces
         self._folder = folder
         self._store = store
         self._core = core
@@ -213,6 +217,15 @@ class Authority:
                 return Member(request.id, guest.owner, guest.role, {}, state.roster.epoch, guest.label), proposal
             return (await self.state()).roster.members[request.id], None
 
+    async def consider(self, data: bytes, *, week: int, invite: bytes | None = None) -> Member | None:
+        """The member that a request to join is of already; None: it could be admitted. Raises as `admit` does."""
+        request = JoinRequest.decode(data, self._folder.network)
+        if invite not in (None, request.invite):
+            raise RecordInvalid("the request is by another invitation than the connection", reason="foreign")
+        state = await self.state()
+        changing.admission(state, request, bytes(SECRET_BYTES), week, lambda _message, _key: b"")
+        return state.roster.members.get(request.id)
+
     async def revoke(self, id_: bytes, lengths: Mapping[FeedKind, int], *, reason: str) -> Proposal | None:
         """Close a member's feeds at `lengths`, and move the network to keys that it does not have."""
         async with self._turn() as state:
@@ -250,7 +263,7 @@ class Authority:
     async def _commit(self, state: RosterState, changes: Changes) -> Proposal | None:
         if not self.alone:
             desk = Desk(self._folder, self._store, self._pair)
-            return await propose(desk, self._manifest, state.roster.name, changes)
+            return await propose(desk, self._manifest, state.roster.name, changes, replaces=self._replaces)
         await RosterBee(self._core).write(state.roster.version + 1, changes)
         await self.state()
         return None
@@ -262,9 +275,10 @@ class Authority:
 
 
 @asynccontextmanager
-async def authority(folder: NetworkFolder, store: Corestore) -> AsyncIterator[Authority]:
+async def authority(folder: NetworkFolder, store: Corestore, *, replaces: bool = False) -> AsyncIterator[Authority]:
     """The authority of `folder`, on the store of its folder or, while another process serves that, on its core.
 
+    `replaces`: proposals may take the place of one that this box has signed (`edge.networks.proposal`).
     Raises `ConfigError` where this box signs nothing there.
     """
     pair = signing_pair(folder.store_directory)
@@ -277,11 +291,11 @@ async def authority(folder: NetworkFolder, store: Corestore) -> AsyncIterator[Au
         if borrowed is None:
             raise
         try:
-            yield Authority(folder, store, borrowed, pair)
+            yield Authority(folder, store, borrowed, pair, replaces=replaces)
         finally:
             await borrowed.close()
         return
     try:
-        yield Authority(folder, store, core, pair)
+        yield Authority(folder, store, core, pair, replaces=replaces)
     finally:
         await store.release(core)

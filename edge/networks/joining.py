@@ -13,19 +13,22 @@ on the channel `pomona/join`. FORMATS.md, "Joining a network".
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from edge.crypto.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, KeyPair, signature_valid
 from edge.encoding import cbor
-from edge.errors import LocalError, PomonaError, RecordInvalid, RemoteError, SignatureError
+from edge.errors import ConfigError, LocalError, RecordInvalid, RemoteError, SignatureError, StorageError
 from edge.hyperswarm.connection import Connection, connect
 from edge.hyperswarm.protomux import Channel, Message
 from edge.limits import INTEGER_MAX, JOIN_BYTES_MAX, JOIN_TIMEOUT_S, REASON_CHARS_MAX
 from edge.networks.access import FEEDS, FeedKind
 from edge.networks.invitation import Invitation
 from edge.records.message import Network
+
+logger = logging.getLogger(__name__)
 
 PROTOCOL: Final = "pomona/join"
 VERSION: Final = 1
@@ -176,7 +179,8 @@ class JoinDesk:
             answer = await self._take(data, connection.remote_public_key)
         except RemoteError as error:
             answer = Answer(error.reason, str(error))
-        except PomonaError as error:
+        except (ConfigError, StorageError) as error:  # ours to mend; the box may ask again
+            logger.warning("a request to join cannot be answered: %s", error)
             connection.drop(error)
             return
         channel.send(_ANSWER, answer.encode())
