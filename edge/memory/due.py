@@ -11,6 +11,7 @@ BULK_WAITING_MAX blocks of what is there, a week's figures at four times that; w
 of a category has been told as a whole and the week after it is over too, its days are told no more: it covers them.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -44,7 +45,7 @@ _URGENCY: Final[dict[type[Payload], Urgency]] = {
     RangeUpdate: Urgency.WEEK,
     ItemDay: Urgency.DAY,
 }
-_WAITING_MAX: Final = {Urgency.WEEK: 4 * BULK_WAITING_MAX, Urgency.DAY: BULK_WAITING_MAX}
+_PATIENCE: Final = {Urgency.WEEK: 4, Urgency.DAY: 1}  # times the blocks that may wait unread; others: any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,12 @@ class Choice:
     covered: int  # days that their week covers
 
 
-def choose(dues: Iterable[Due], said: Said, *, unfetched: int, week_now: int) -> Choice:
+def choose(
+    dues: Iterable[Due], said: Said, *, unfetched: int, week_now: int, waiting_max: int = BULK_WAITING_MAX
+) -> Choice:
     """What to tell of `dues`, while members have not fetched `unfetched` blocks of our feeds.
 
-    At most DUE_AT_ONCE_MAX at once. What is told of bulk counts as unfetched from then on.
+    At most DUE_AT_ONCE_MAX at once. What is told counts as unfetched from then on.
     """
     fresh = [due for due in dues if not all(said.has(payload) for payload in due.payloads)]
     now: list[Due] = []
@@ -126,7 +129,7 @@ def choose(dues: Iterable[Due], said: Said, *, unfetched: int, week_now: int) ->
     for due in sorted(fresh, key=lambda due: (due.urgency, -due.week)):  # of equals the newest week: it is worth most
         if all(isinstance(payload, ItemDay) and said.covers(payload, week_now) for payload in due.payloads):
             covered += 1
-        elif len(now) >= DUE_AT_ONCE_MAX or unfetched >= _WAITING_MAX.get(due.urgency, unfetched + 1):
+        elif len(now) >= DUE_AT_ONCE_MAX or unfetched >= waiting_max * _PATIENCE.get(due.urgency, math.inf):
             waiting += 1
         else:
             now.append(due)

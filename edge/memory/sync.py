@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 
 from edge.clock import WallTime
 from edge.errors import RemoteError, StorageError
-from edge.limits import ACCEPT_AT_ONCE_MAX, ACCEPT_STEP, INTEGER_MAX, SAID_TAIL_MAX
+from edge.limits import ACCEPT_AT_ONCE_MAX, ACCEPT_STEP, BULK_WAITING_MAX, INTEGER_MAX, SAID_TAIL_MAX
 from edge.memory.due import Choice, Due, Said, Urgency, choose
 from edge.memory.network import NetworkPriceMemory
 from edge.memory.network_image import NetworkImage, freeze, thaw
@@ -136,7 +136,7 @@ class SyncManager:
     """One network's exchange. Not thread-safe; lives on the event loop; one task at a time uses each half.
 
     `hear_sum` takes the blocks of the feeds of sums, which are no messages. `after` is called when a round of arrivals
-    has changed what the memory holds.
+    has changed what the memory holds; `waiting_max` as in `due`.
     """
 
     def __init__(
@@ -150,6 +150,7 @@ class SyncManager:
         publisher: Publisher | None = None,
         hear_sum: Callable[[Arrival], None] | None = None,
         after: Callable[[], Awaitable[None]] | None = None,
+        waiting_max: int = BULK_WAITING_MAX,
     ) -> None:
         self.memory: Final = memory
         self.validator: Final = validator
@@ -162,6 +163,7 @@ class SyncManager:
         self._publisher = publisher
         self._hear_sum = hear_sum
         self._after = after
+        self._waiting_max = waiting_max
         self._said: Said | None = None  # None: to be read from the feeds' ends
         self._tries: Counter[tuple[bytes, int]] = Counter()  # of what waits for a clock, by feed and sequence
         self._again = asyncio.Event()
@@ -209,7 +211,7 @@ class SyncManager:
         told = 0
         try:
             said = self._said if self._said is not None else await self._remember()
-            choice = choose(dues, said, unfetched=outbox.unfetched, week_now=week_now)
+            choice = choose(dues, said, unfetched=outbox.unfetched, week_now=week_now, waiting_max=self._waiting_max)
             self.counts.waiting, self.counts.covered = choice.waiting, choice.covered
             for batch in _batches(choice):
                 self._said = None  # until it is known what of the batch is durable
