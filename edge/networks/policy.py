@@ -63,6 +63,15 @@ class NetworkPolicy:
         if self.privacy.item_level and not self.item_level:
             raise ConfigError("policy.privacy.item_level", "names items, which the network's item_level forbids")
 
+    @classmethod
+    def for_new(cls, network: Network) -> "NetworkPolicy":
+        """What a network is founded with where nobody says otherwise.
+
+        A company's own network is there so that its shops learn from each other, this week and for their prices; in all
+        others the lawful floor between owners holds until the authority relaxes it for members of one owner.
+        """
+        return cls(lag_weeks=0, live_use=True, item_level=True) if network is Network.PRIVATE else cls()
+
 
 _RANGES: Final = {
     "owners_min": (1, 10_000),
