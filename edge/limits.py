@@ -9,6 +9,7 @@ from typing import Final
 SEGMENT_BYTES: Final = 4 * 1024 * 1024  # one zero-filled file; small enough to create in tens of ms on an SD card
 BLOCK_BYTES_MAX: Final = 1024 * 1024  # one Hypercore block; a decision batch of thousands of items fits
 RECORD_BYTES_MAX: Final = BLOCK_BYTES_MAX + 4096  # payload of one storage record: a block and the core's envelope
+FEED_SEGMENT_BYTES: Final = 1280 * 1024  # of members' feeds, of which a box has hundreds; the largest block fits
 WATERMARK_BYTES: Final = 64 * 1024  # log between updates of the watermark beside a segment's header: 6 % more pages
 GROUP_RECORDS_MAX: Final = 4096  # records one fdatasync may cover
 GROUP_BYTES_MAX: Final = 2 * 1024 * 1024  # a group never needs more than two segments
@@ -204,6 +205,7 @@ METRIC_BUCKETS_MAX: Final = 10  # of one histogram, +Inf apart
 HEALTH_CHECKS_MAX: Final = 32  # named checks; each is a metric series and a line of `pomona status`
 
 assert GROUP_BYTES_MAX <= SEGMENT_BYTES
+assert RECORD_BYTES_MAX + SIGNATURE_BYTES_MAX + WATERMARK_BYTES <= FEED_SEGMENT_BYTES <= SEGMENT_BYTES
 assert BLOB_APPEND_BLOCKS * BLOB_BLOCK_BYTES <= GROUP_BYTES_MAX // 2
 assert DRIVE_ENTRY_BYTES_MAX + PATH_BYTES_MAX <= BLOCK_BYTES_MAX // 2
 assert RECORD_BYTES_MAX <= GROUP_BYTES_MAX <= COMMIT_QUEUE_BYTES_MAX

@@ -32,7 +32,7 @@ from edge.hypercore.manifest import Manifest
 from edge.hypercore.replicator import ReplicationMetrics, Replicator, Session
 from edge.hypercore.replicator.contract import Connection
 from edge.hypercore.store import FeedStore
-from edge.limits import CORES_OPEN_MAX
+from edge.limits import CORES_OPEN_MAX, SEGMENT_BYTES
 from edge.storage.metrics import StorageMetrics
 
 logger = logging.getLogger(__name__)
@@ -91,13 +91,16 @@ class Corestore:
         storage_metrics: StorageMetrics | None = None,
         replication_metrics: ReplicationMetrics | None = None,
         cores_open_max: int = CORES_OPEN_MAX,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> Self:
         """Open the store in `directory`, which is made by the first core. No core is opened by this.
 
         `write`: open our own feeds for appending; without it everything can be read and replicated and nothing written.
-        Raises `StorageError` for the disk, `ConfigError` for a damaged secret.
+        `segment_bytes`: of the logs of cores that are made here, see `FeedStore`. Raises `StorageError` for the disk,
+        `ConfigError` for a damaged secret.
         """
-        shared = _Shared(FeedStore(directory), write, storage_metrics, replication_metrics, cores_open_max)
+        files = FeedStore(directory, segment_bytes=segment_bytes)
+        shared = _Shared(files, write, storage_metrics, replication_metrics, cores_open_max)
         store = cls(shared)
         if write and (directory / "feeds.json").exists():
             await asyncio.to_thread(shared.store.settle)

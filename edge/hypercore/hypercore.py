@@ -33,11 +33,7 @@ from edge.hypercore.checking import Proven
 from edge.hypercore.conflict import Conflict
 from edge.hypercore.demand import Demand, Download
 from edge.hypercore.encryption import HEADER_BYTES
-from edge.hypercore.events import (
-    Demanded,
-    Grown,
-    Listener,
-)
+from edge.hypercore.events import Demanded, Grown, Listener
 from edge.hypercore.intake import Intake
 from edge.hypercore.manifest import Manifest
 from edge.hypercore.merkle import Node, Tree
@@ -111,6 +107,7 @@ class Hypercore:
         held: bool = False,
         metrics: StorageMetrics | None = None,
         window_s: float = COMMIT_WINDOW_IDLE_S,
+        segment_bytes: int | None = None,
     ) -> "Hypercore":
         """Open the core in `directory`; with `create`, make it first where there is none.
 
@@ -127,7 +124,7 @@ class Hypercore:
         if create:
             secret = encrypted or encryption_key is not None
             header = new_header(key_pair, manifest, key, compat=compat, encrypted=secret)
-        options = Options(key_pair, encryption_key, held, metrics, window_s)
+        options = Options(key_pair, encryption_key, held, metrics, window_s, segment_bytes)
 
         def at_work() -> "Hypercore":
             log = OsDisk(directory / "log", create=create)
@@ -161,7 +158,7 @@ class Hypercore:
 
     @classmethod
     def _recovered(cls, log: Disk, derived: Disk, header: CoreHeader | None, options: Options) -> "Hypercore":
-        state = open_state(log, derived, header)
+        state = open_state(log, derived, header, options.segment_bytes)
         try:
             return cls(state, options)
         except BaseException:

@@ -8,7 +8,7 @@ from edge.hypercore.manifest import Manifest
 from edge.hypercore.records import CoreHeader, RecordKind
 from edge.hypercore.state import CoreState
 from edge.hypercore.verifier import Verifier
-from edge.limits import COMMIT_WINDOW_IDLE_S
+from edge.limits import COMMIT_WINDOW_IDLE_S, SEGMENT_BYTES
 from edge.storage.disk import Disk
 from edge.storage.metrics import StorageMetrics
 
@@ -22,6 +22,7 @@ class Options:
     held: bool = False
     metrics: StorageMetrics | None = None
     window_s: float = COMMIT_WINDOW_IDLE_S
+    segment_bytes: int | None = None  # of a log that is made here; an existing one keeps its own
 
 
 def new_header(
@@ -47,9 +48,9 @@ def new_header(
     return CoreHeader(verifier, encrypted, key or b"")
 
 
-def open_state(log_disk: Disk, derived: Disk, header: CoreHeader | None) -> CoreState:
+def open_state(log_disk: Disk, derived: Disk, header: CoreHeader | None, segment_bytes: int | None) -> CoreState:
     """The state of the core there, which agrees with `header`; with a header, a new one where there is none."""
-    state = CoreState.open(log_disk, derived, header)
+    state = CoreState.open(log_disk, derived, header, segment_bytes or SEGMENT_BYTES)
     try:
         if header is not None:
             _agree(state, header, log_disk.describe())

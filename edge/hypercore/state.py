@@ -18,6 +18,7 @@ from edge.hypercore.read_ahead import ReadAhead
 from edge.hypercore.records import WHOLE_BLOCKS, CoreHeader, RecordKind, Signed, encode_truncate, put_start
 from edge.hypercore.recovery import follow, rebuild, recover, tree_at
 from edge.hypercore.runs import Stretch
+from edge.limits import SEGMENT_BYTES
 from edge.storage.disk import Disk
 from edge.storage.log import Record, SegmentLog
 from edge.storage.plan import SegmentCorrupt
@@ -46,13 +47,15 @@ class CoreState:
             self._drop_unfinished(self.oplog.unfinished)
 
     @classmethod
-    def open(cls, log_disk: Disk, derived: Disk, header: CoreHeader | None) -> "CoreState":
+    def open(
+        cls, log_disk: Disk, derived: Disk, header: CoreHeader | None, segment_bytes: int = SEGMENT_BYTES
+    ) -> "CoreState":
         """Open the log and recover; with `header`, make a core of that header where there is none.
 
         Raises `StorageError`; a corrupt block is named where a checkpoint knows its number.
         """
         with naming(lambda sequence: checkpoint.block_of(checkpoint.load(derived), sequence)):
-            log = SegmentLog.open(log_disk, create=header is not None)
+            log = SegmentLog.open(log_disk, create=header is not None, segment_bytes=segment_bytes)
         try:
             if header is not None and log.next_sequence == 0:
                 log.stage(RecordKind.HEADER, header.encode())

@@ -24,6 +24,7 @@ from edge.hypercore.catalog import LATER, Catalog, Feed, check_name, format_cata
 from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest, Signer
 from edge.hypercore.place import fingerprint
+from edge.limits import SEGMENT_BYTES
 from edge.storage.disk import storage_error
 from edge.storage.files import OsDisk
 from edge.storage.metrics import StorageMetrics
@@ -49,8 +50,10 @@ def named_key_pair(primary_key: bytes, name: str) -> KeyPair:
 class FeedStore:
     """The cores of one folder. Opening it changes nothing on disk; `create` makes what is missing."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """`segment_bytes`: of the logs of cores that are made here; each takes one at once, filled with zeros."""
         self._directory = directory
+        self._segment_bytes = segment_bytes
 
     def catalog(self) -> Catalog:
         """Everything the store knows of. Raises `StorageError` if it cannot be read or has been damaged."""
@@ -280,6 +283,7 @@ class FeedStore:
             manifest=manifest,
             compat=pair is not None and manifest is None,
             encryption_key=encryption_key,
+            segment_bytes=self._segment_bytes,
         )
         await core.close()
         if encryption_key is not None:

@@ -32,7 +32,7 @@ from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.lending import LendingDesk
 from edge.hyperswarm.address import parse_address
 from edge.hyperswarm.connection import Connection
-from edge.limits import NETWORK_LOOK_S
+from edge.limits import FEED_SEGMENT_BYTES, NETWORK_LOOK_S
 from edge.networks import retention
 from edge.networks.access import FeedKind
 from edge.networks.epochs import Epoch
@@ -135,7 +135,9 @@ class NetworkNode:
     ) -> Self:
         """Open what is on the disk; connects to nobody yet. Raises `StorageError`, `ConfigError`."""
         store = await Corestore.open(
-            folder.store_directory, replication_metrics=None if metrics is None else metrics.replication
+            folder.store_directory,
+            replication_metrics=None if metrics is None else metrics.replication,
+            segment_bytes=FEED_SEGMENT_BYTES,
         )
         try:
             node = cls(folder, settings, store, clock=clock, metrics=metrics, random=random, on_link=on_link, desk=desk)

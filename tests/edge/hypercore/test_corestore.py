@@ -14,6 +14,7 @@ from edge.hypercore.hypercore import Hypercore
 from edge.hypercore.manifest import Manifest, Signer
 from edge.hypercore.store import FeedStore, named_key_pair
 from edge.hyperswarm.connection import Connection
+from edge.limits import BLOCK_BYTES_MAX, FEED_SEGMENT_BYTES
 
 ENCRYPTION_KEY = b"\x05" * 32
 
@@ -347,3 +348,22 @@ async def test_who_signs_is_told_even_of_a_core_without_blocks(tmp_path: Path) -
             await core.append([b"first"], urgent=True)
             await downloaded(copy, 1)
         assert copy.manifest == core.manifest
+
+
+async def test_small_segments_take_the_largest_blocks_of_peers_and_stay_small(tmp_path: Path) -> None:
+    async with (
+        await Corestore.open(tmp_path / "one") as one,
+        await Corestore.open(tmp_path / "other", segment_bytes=FEED_SEGMENT_BYTES) as other,
+    ):
+        core = await one.get("large")
+        for number in range(3):
+            await core.append([bytes((number,)) * BLOCK_BYTES_MAX, b"small"], urgent=True)
+        copy = await other.get(key=core.key)
+        async with linked(one, other):
+            await downloaded(copy, 6)
+        assert list(copy.blocks()) == list(core.blocks())
+    async with await Corestore.open(tmp_path / "other") as other:  # what is there keeps its size
+        copy = await other.get(key=core.key)
+        assert copy.get(4) == b"\x02" * BLOCK_BYTES_MAX
+        sizes = {path.stat().st_size for path in (tmp_path / "other").rglob("log/*") if path.stat().st_size > 4096}
+        assert sizes == {FEED_SEGMENT_BYTES}
