@@ -200,6 +200,15 @@ class Founder(Box):
         await until(lambda: self.version >= accepted.version)
 
 
+async def trio(tmp_path: Path) -> tuple[Founder, Box, Box]:
+    """A founder that runs, and two members that do not yet."""
+    founder = await Founder.found(tmp_path / "a")
+    await founder.start()
+    boxes = Box(tmp_path / "b"), Box(tmp_path / "c")
+    await founder.admit(*boxes)
+    return founder, *boxes
+
+
 async def bring_roster(founder: Box, box: Box) -> None:
     """Copy the roster's blocks, as joining does over a connection."""
     source = await open_roster(founder.folder, founder.running.store)
