@@ -59,6 +59,7 @@ COST_E4_MAX: Final = 10_000_000_000  # the same in 1/10,000 of a currency unit
 SHARED_ROWS_MAX: Final = 4096  # of one payload: a category of CATEGORY_ITEMS_MAX items at four prices a day
 DAYBOOK_DAYS_MAX: Final = 62  # business days whose totals wait to go out; two months without one that closes
 MESSAGE_BYTES_MAX: Final = 512 * 1024  # one network message; 4,096 rows of the longest kind take 350 kB
+EPOCHS_READ_MAX: Final = 8  # newest key epochs of a writer whose feeds are still accepted; two years of quarters
 NETWORK_MEMORY_BYTES_MAX: Final = 40 * 1024 * 1024  # what the members of one network said; 40 kB each of 1,000
 DUE_AT_ONCE_MAX: Final = 512  # records told in one go; what a week's figures of a large shop need
 BULK_WAITING_MAX: Final = 2048  # blocks of ours that nobody has fetched, before days wait: a month of 60 categories

@@ -1,5 +1,9 @@
 """What the gate remembers of each writer of a network: how far it was accepted, its strikes, whether it is banned.
 
+Each key epoch has a feed of its own, and feeds arrive independently of each other: who was away while the network moved
+on reads the end of the old one after the beginning of the new one. So how far is remembered by epoch, of the newest
+`EPOCHS_READ_MAX`; what is older than all of these is not accepted any more.
+
 `export` and `restore` carry it over a restart (FORMATS.md, "Network messages"); everything else of the gate
 (`edge.memory.validator`) is without memory. Strikes belong to the newest key epoch in which a member had one: an old
 fault does not add up with a new one over the years. A ban has no end of its own.
@@ -11,20 +15,31 @@ from dataclasses import dataclass, field
 from edge.crypto.keys import PUBLIC_KEY_BYTES
 from edge.encoding import cbor
 from edge.errors import RecordInvalid
-from edge.limits import INTEGER_MAX, STRIKES_MAX
+from edge.limits import EPOCHS_READ_MAX, INTEGER_MAX, STRIKES_MAX
 from edge.networks.access import FeedKind
 
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Mark:
-    """What was accepted last of a member's feeds of one kind, and how much since the newest week moved on."""
+    """What was accepted of a member's feeds of one kind, and how much since the newest week moved on."""
 
-    epoch: int
-    sequence: int
     week: int
-    count: int
+    count: int  # of the newest epoch's feed
+    places: tuple[tuple[int, int], ...]  # (epoch, sequence of what was accepted last), newest epoch first
+
+    def after(self, epoch: int, sequence: int) -> bool:
+        """Whether this place comes after all that was accepted of its feed."""
+        last = dict(self.places).get(epoch)
+        if last is not None:
+            return sequence > last
+        return len(self.places) < EPOCHS_READ_MAX or epoch > self.places[-1][0]
+
+    def through(self, epoch: int, sequence: int, week: int, count: int) -> "Mark":
+        """The same with one more place."""
+        places = sorted({**dict(self.places), epoch: sequence}.items(), reverse=True)
+        return Mark(week, count, tuple(places[:EPOCHS_READ_MAX]))
 
 
 @dataclass(slots=True)
@@ -56,8 +71,8 @@ class Standing:
     def export(self, network_id: bytes) -> bytes:
         """Everything, as canonical CBOR."""
         marks = [
-            [id_, int(kind), mark.epoch, mark.sequence, mark.week, mark.count]
-            for (id_, kind), mark in sorted(self.marks.items())
+            [id_, int(kind), mark.week, mark.count, *(number for place in mark.places for number in place)]
+            for (id_, kind), mark in sorted(self.marks.items(), key=lambda found: found[0])
         ]
         strikes = [[id_, epoch, count] for id_, (epoch, count) in sorted(self.strikes.items())]
         banned = sorted(self.banned)
@@ -85,22 +100,26 @@ class Standing:
 def _mark(value: object) -> tuple[tuple[bytes, FeedKind], Mark]:
     match value:
         case [id_, int(kind), *numbers] if kind in list(FeedKind):
-            return (_id(id_), FeedKind(kind)), Mark(*_numbers(numbers, 4))
+            week, count, *places = _numbers(numbers)
+            epochs = places[::2]
+            if len(places) % 2 == 0 and epochs and epochs == sorted(set(epochs), reverse=True)[:EPOCHS_READ_MAX]:
+                return (_id(id_), FeedKind(kind)), Mark(week, count, tuple(zip(epochs, places[1::2], strict=True)))
     raise RecordInvalid("what was remembered of a network's writers: how far they were accepted")
 
 
 def _strikes(value: object) -> tuple[bytes, tuple[int, int]]:
     match value:
-        case [id_, *numbers]:
-            epoch, count = _numbers(numbers, 2)
+        case [id_, *numbers] if len(numbers) == 2:
+            epoch, count = _numbers(numbers)
             return _id(id_), (epoch, count)
     raise RecordInvalid("what was remembered of a network's writers: strikes")
 
 
-def _numbers(values: list[object], count: int) -> list[int]:
+def _numbers(values: list[object]) -> list[int]:
+    """Two at least."""
     found = [value for value in values if type(value) is int and 0 <= value <= INTEGER_MAX]
-    if not len(values) == len(found) == count:
-        raise RecordInvalid(f"what was remembered of a network's writers: not {count} numbers")
+    if len(found) != len(values) or len(found) < 2:
+        raise RecordInvalid("what was remembered of a network's writers: a number")
     return found
 
 

@@ -10,7 +10,7 @@ One validator serves one network. Rules are asked in the order of `REASONS`, the
     network     of another network, or of another kind of network
     roster      not a writer of this network, an epoch that is not known here, or not the feed that the epoch gives it
     revoked     beyond the length at which the feed of a revoked member was closed
-    order       not after what was accepted last, by (epoch, sequence): repeats, replays, going back
+    order       not after what was accepted last of its feed: repeats, replays, going back; or of too old an epoch
     signature   not by the member's key of this kind over exactly these bytes in exactly this place
     matrix      a payload that this network may not see, or that belongs into another feed
     range       a number outside its range, a week that is not yet or that nobody keeps any more
@@ -118,9 +118,9 @@ class DataValidator:
         return self._standing.strikes.get(member_id, (0, 0))[1]
 
     def accepted(self, member_id: bytes, kind: FeedKind) -> tuple[int, int] | None:
-        """Epoch and sequence of what was accepted last of a member's feeds of a kind: reading goes on behind it."""
+        """Newest epoch, and sequence in it, of what was accepted of a member's feeds of a kind."""
         mark = self._standing.marks.get((member_id, kind))
-        return None if mark is None else (mark.epoch, mark.sequence)
+        return None if mark is None else mark.places[0]
 
     def pardon(self, member_id: bytes) -> None:
         """Forget a member's strikes and its ban."""
@@ -188,12 +188,9 @@ class DataValidator:
             raise Refused(f"a {message.network} message in a {roster.network} network", reason="network", strike=True)
         member, signer = _writer(arrival, roster, epochs)
         mark = self._standing.marks.get((arrival.member, arrival.kind))
-        if mark is not None and (arrival.epoch, arrival.sequence) <= (mark.epoch, mark.sequence):
-            raise Refused(
-                f"epoch {arrival.epoch}, block {arrival.sequence} comes after epoch {mark.epoch}, block "
-                f"{mark.sequence}, which was accepted",
-                reason="order",
-            )
+        if mark is not None and not mark.after(arrival.epoch, arrival.sequence):
+            said = f"epoch {arrival.epoch}, block {arrival.sequence}: what stands behind it was accepted, or itself"
+            raise Refused(said, reason="order")
         place = Place(arrival.network_id, arrival.feed_key, arrival.sequence)
         if not signature_valid(signer, signable(message, place), message.signature):
             raise Refused("the signature does not fit this message in this place", reason="signature", strike=True)
@@ -307,17 +304,24 @@ def _check_timestamp(message: NetworkMessage, now: WallTime, policy: NetworkPoli
 def _counted(
     arrival: Arrival, message: NetworkMessage, mark: Mark | None, roster: Roster, policy: NetworkPolicy
 ) -> Mark:
-    """Messages are counted since the newest week of the feed moved on: who catches up on many weeks is no flood."""
+    """Messages are counted since the newest week of the feed moved on: who catches up on many weeks is no flood.
+
+    The feed of an epoch that is over is bounded by its length alone.
+    """
+    here = arrival.epoch, arrival.sequence
+    strike = roster.policy.messages_per_week <= policy.messages_per_week
+    if mark is not None and arrival.epoch < mark.places[0][0]:
+        most = policy.messages_per_week * policy.epoch_weeks
+        if arrival.sequence >= most:
+            raise Refused(f"more than {most} messages in epoch {arrival.epoch}", reason="rate", strike=strike)
+        return mark.through(*here, mark.week, mark.count)
     week, count = week_behind(message.payload), 1
-    if mark is not None and week <= mark.week:
+    if mark is not None and week <= mark.week and arrival.epoch == mark.places[0][0]:
         week, count = mark.week, mark.count + 1
     if count > policy.messages_per_week:
-        raise Refused(
-            f"more than {policy.messages_per_week} messages since week {week} began",
-            reason="rate",
-            strike=count > roster.policy.messages_per_week,
-        )
-    return Mark(arrival.epoch, arrival.sequence, week, count)
+        said = f"more than {policy.messages_per_week} messages since week {week} began"
+        raise Refused(said, reason="rate", strike=strike)
+    return Mark(week, count, (here,)) if mark is None else mark.through(*here, week, count)
 
 
 def _latest_ms(now: WallTime, policy: NetworkPolicy) -> int:

@@ -105,7 +105,7 @@ class _Side:
         ids = sorted(shop.member.id for shop in self.shops)
         busy = self.shops[0].member.id  # has said in its newest week all that it may
         counts = {id_: self.roster.policy.messages_per_week if id_ == busy else 1 for id_ in ids}
-        accepted = [[id_, int(kind), 2, 5, WEEK_NOW - 30, counts[id_]] for id_ in ids for kind in kinds]
+        accepted = [[id_, int(kind), WEEK_NOW - 30, counts[id_], 2, 5] for id_ in ids for kind in kinds]
         return cbor.encode({**state, "accepted": accepted})
 
 

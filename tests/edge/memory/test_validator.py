@@ -27,7 +27,7 @@ from edge.crypto.keys import KeyPair
 from edge.encoding import cbor
 from edge.errors import LocalError, RemoteError
 from edge.health.metrics import SharedMetrics, check_conventions, series
-from edge.limits import MESSAGE_BYTES_MAX, STRIKES_MAX
+from edge.limits import EPOCHS_READ_MAX, MESSAGE_BYTES_MAX, STRIKES_MAX
 from edge.memory.validator import FIRST_MS, REASONS, UNSURE_MS, DataValidator, Refused
 from edge.networks.access import FeedKind
 from edge.networks.epochs import Epoch
@@ -171,9 +171,10 @@ def test_the_public_sees_trends_that_more_shops_stand_behind_than_are_on_its_ros
     assert world.give(world.arrival(payload, kind=TRENDS)).payload == payload
 
 
-def test_order_is_by_epoch_and_sequence_and_may_have_gaps() -> None:
+def test_order_is_the_feeds_own_and_may_have_gaps() -> None:
+    """The end of an old epoch's feed may arrive after the beginning of the new one's: nothing is lost by it."""
     world = private()
-    for epoch, sequence in ((1, 0), (1, 1), (1, 7), (2, 0), (3, 5)):
+    for epoch, sequence in ((1, 0), (1, 1), (1, 7), (3, 5), (2, 0), (2, 4), (1, 8), (3, 6)):
         world.give(world.arrival(payload_of(PriceUpdate), sequence, epoch=epoch))
     world.give(world.arrival(payload_of(TrendUpdate), 0, epoch=1, kind=TRENDS))  # each kind for itself
     world.give(world.arrival(payload_of(PriceUpdate), 0, epoch=1, shop=1))  # and each member
@@ -328,10 +329,28 @@ def going_back_in_the_feed() -> Attack:
 
 
 @attack("order")
-def going_back_to_an_old_epoch() -> Attack:
+def going_back_in_an_old_epoch() -> Attack:
     world = private()
-    world.give(world.arrival(payload_of(PriceUpdate), 0))
-    return world, world.arrival(payload_of(PriceUpdate), 99, epoch=2)
+    for epoch, sequence in ((2, 99), (3, 0), (1, 5)):
+        world.give(world.arrival(payload_of(PriceUpdate), sequence, epoch=epoch))
+    return world, world.arrival(payload_of(PriceUpdate), 98, epoch=2)
+
+
+@attack("order")
+def going_back_to_an_epoch_older_than_all_that_are_read() -> Attack:
+    world = World(Network.PRIVATE, [shop_of(Network.PRIVATE, 0)], epoch=EPOCHS_READ_MAX + 1)
+    for epoch in range(2, EPOCHS_READ_MAX + 2):
+        world.give(world.arrival(payload_of(PriceUpdate), 0, epoch=epoch))
+    return world, world.arrival(payload_of(PriceUpdate), 0, epoch=1)
+
+
+@attack("rate")
+def a_flood_in_an_epoch_that_is_over() -> Attack:
+    policy = NetworkPolicy(messages_per_week=5, epoch_weeks=2)
+    world = World(Network.PRIVATE, [shop_of(Network.PRIVATE, 0)], policy=policy)
+    for epoch, sequence in ((3, 0), (2, 9)):
+        world.give(world.arrival(payload_of(PriceUpdate), sequence, epoch=epoch))
+    return world, world.arrival(payload_of(PriceUpdate), 10, epoch=2)
 
 
 @attack("roster")
@@ -1027,12 +1046,16 @@ ID = bytes([1]) * 32
         {"version": True},
         {"network": bytes(32)},
         {"more": 1},
+        {"accepted": [[ID, 1, 1, 1]]},
         {"accepted": [[ID, 1, 1, 1, 1]]},
         {"accepted": [[ID, 9, 1, 1, 1, 1]]},
         {"accepted": [[ID, True, 1, 1, 1, 1]]},
         {"accepted": [[ID[:31], 1, 1, 1, 1, 1]]},
         {"accepted": [[ID, 1, -1, 1, 1, 1]]},
-        {"accepted": [[ID, 1, 1, 1, 1, 1], [ID, 1, 1, 2, 1, 1]]},
+        {"accepted": [[ID, 1, 1, 1, 1, 1, 2, 1]]},
+        {"accepted": [[ID, 1, 1, 1, 1, 1, 1, 1]]},
+        {"accepted": [[ID, 1, 1, 1, *(n for epoch in range(20, 11, -1) for n in (epoch, 1))]]},
+        {"accepted": [[ID, 1, 1, 1, 1, 1], [ID, 1, 1, 1, 2, 1]]},
         {"accepted": 1},
         {"strikes": [[ID, 1]]},
         {"strikes": [["x", 1, 1]]},
