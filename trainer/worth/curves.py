@@ -18,7 +18,7 @@ COLOURS: Final = ("#7f7f7f", "#d62728", "#ff7f0e", "#2ca02c", "#1f77b4", "#17365
 
 def svg(result: simulated.Result) -> str:
     """Reference prices, no peers, and every number of peers of the plain kind."""
-    names = [simulated.HOLD, simulated.ALONE, *(f"{count} peers" for count in result.config.peers)]
+    names = [simulated.HOLD, simulated.ALONE, *map(simulated.peers_named, result.config.peers)]
     drawn = {name: report.curve(result, name) for name in names}
     weeks = result.config.weeks
     top = max(float(np.max(mean + report.Z95 * error)) for mean, error in drawn.values())

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from edge.agent.estimate import DemandPosterior, DemandPrior, PeerPrior, design, estimate, predict, weeks_of
 from edge.errors import ConfigError
+from edge.memory.combine import ELASTICITY
 from edge.records.history import CategoryHistory
 from trainer.ingest import Panel
 from trainer.worth import priors, release
@@ -89,6 +90,7 @@ class Result:
     cases: int
     openings: tuple[int, ...]  # week numbers of the file
     evidence_error: float  # mean standard error of a peer's own elasticity
+    chain_error: float  # s.d. by which an item's elasticity, pooled over all stores, differs from one half to the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,29 @@ def measure(panel: Panel, config: RealConfig, progress: Callable[[int, int], Non
         cases=len(cases),
         openings=tuple(sorted({int(panel.weeks[case.opening]) for case in cases})),
         evidence_error=error,
+        chain_error=chain_error(panel),
+    )
+
+
+def chain_error(panel: Panel) -> float:
+    """S.d. of an item's own elasticity, pooled over all stores, between the two halves of the weeks; NaN if unknown.
+
+    The stores' own errors average out of it. What is left is what they have in common.
+    """
+    shipped = DemandPrior()
+    middle = len(panel.weeks) // 2
+    pooled = []
+    for start, stop in ((0, middle), (middle, len(panel.weeks))):
+        told = priors.evidence(
+            [weeks_of(panel.history(store), start, stop) for store in range(len(panel.stores))], shipped
+        )
+        weight = 1.0 / (np.square(told.error[:, 1:, priors.PRICE_AT]) + ELASTICITY.between**2)
+        mass = np.nansum(weight, axis=0)
+        total = np.nansum(weight * told.elasticity, axis=0)
+        pooled.append(np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), np.nan))
+    square = np.square(pooled[1] - pooled[0])
+    return (
+        float(np.sqrt(np.nansum(square) / (2 * np.isfinite(square).sum()))) if np.isfinite(square).any() else math.nan
     )
 
 

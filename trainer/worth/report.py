@@ -13,6 +13,19 @@ Float = NDArray[np.float64]
 
 SPANS = (8, 26, 52)  # weeks
 Z95 = 1.96
+NOTHING = "–"
+# title, change, level, digits
+MEASURES = (
+    ("Forecast error of the eight weeks after so many of its own: WAPE, points", "wape_change", "wape", 1),
+    (
+        "Own elasticities: rms distance to all weeks of the store; changes of its square",
+        "square_change",
+        "elasticity",
+        2,
+    ),
+    ("The same against the weeks since the opening alone", "later_square_change", None, 2),
+    ("Log score, nats a cell", "score_change", None, 3),
+)
 
 
 def real_json(result: real.Result) -> dict[str, Any]:
@@ -24,6 +37,7 @@ def real_json(result: real.Result) -> dict[str, Any]:
         "cases": result.cases,
         "opening_weeks": list(result.openings),
         "evidence_error": round(result.evidence_error, 3),
+        "chain_error": _number(result.chain_error),
         "rows": [
             {
                 "known_weeks": row.known,
@@ -46,33 +60,32 @@ def real_json(result: real.Result) -> dict[str, Any]:
 
 
 def real_markdown(result: real.Result) -> str:
-    """Head and one table a number of known weeks."""
+    """Head and one table a measure: priors down, known weeks across; the shipped prior's row gives the level."""
+    found = {(row.prior, row.known): row for row in result.rows}
+    names = list(dict.fromkeys(row.prior for row in result.rows))
+    knowns = list(dict.fromkeys(row.known for row in result.rows))
     lines = [
         (
             f"{result.stores} stores, {result.items} items, {result.cases} openings (weeks "
             f"{', '.join(map(str, result.openings))}); standard error of a peer's own elasticity "
-            f"{result.evidence_error:.2f}"
+            f"{result.evidence_error:.2f}; pooled over all stores, one differs by {result.chain_error:.2f} (s.d.) "
+            "from one half of the weeks to the other"
         ),
         "",
-        "WAPE in %, its change in points, log score in nats a cell, elasticities in their own units; 95 % intervals",
+        f"changes against the {real.SHIPPED}, 95 % intervals; {NOTHING}: noise left nothing that a box would use",
     ]
-    for known in dict.fromkeys(row.known for row in result.rows):
-        title = "The first eight weeks, week by week" if known == real.FIRST else f"After {known} weeks of its own"
+    for title, measure, level, digits in MEASURES:
+        shown = [known for known in knowns if getattr(found[real.SHIPPED, known], measure) is not None]
         lines += ["", f"**{title}**", ""]
-        head = ["prior", "WAPE", "change", "log score, change"]
-        if known != real.FIRST:
-            head += ["elasticity, rms error", "its square, change", "the same, later weeks"]
-        lines += _table_head(head)
-        for row in result.rows:
-            if row.known != known:
-                continue
-            base = row.prior == real.SHIPPED
-            cells = [row.prior, f"{row.wape.value:.1f}"]
-            cells += ["", ""] if base else [_signed(row.wape_change, 1), _signed(row.score_change, 3)]
-            if row.elasticity is not None and row.square_change is not None and row.later_square_change is not None:
-                cells.append(f"{row.elasticity.value:.2f}")
-                cells += ["", ""] if base else [_signed(row.square_change, 2), _signed(row.later_square_change, 2)]
-            lines.append(_line(cells))
+        lines += _table_head(["prior", *(known if known == real.FIRST else f"{known} weeks" for known in shown)])
+        for name in names:
+            rows = [found[name, known] for known in shown]
+            if name == real.SHIPPED:
+                heights = [getattr(row, level) if level else None for row in rows]
+                cells = ["" if height is None else f"{height.value:.{digits}f}" for height in heights]
+            else:
+                cells = [_signed(getattr(row, measure), digits) for row in rows]
+            lines.append(_line([name, *cells]))
     return "\n".join(lines)
 
 
@@ -113,7 +126,7 @@ def simulated_markdown(result: simulated.Result) -> str:
         "",
         (
             "loss of J against full information, % of gross profit at reference prices (s.e.); "
-            "saved: against no peers, 95 % interval"
+            f"saved: against no peers, 95 % interval; {NOTHING}: noise left nothing that a box would use"
         ),
         "",
     ]
@@ -165,10 +178,17 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _signed(value: Interval, digits: int) -> str:
+    if value.low == value.value == value.high == 0.0:
+        return NOTHING
     return f"{value.value:+.{digits}f} ({value.low:+.{digits}f} … {value.high:+.{digits}f})"
 
 
-def _plain(value: Interval | None) -> dict[str, float] | None:
+def _plain(value: Interval | None) -> dict[str, float | None] | None:
     if value is None:
         return None
-    return {name: round(getattr(value, name), 4) for name in ("value", "low", "high")}
+    return {name: _number(getattr(value, name)) for name in ("value", "low", "high")}
+
+
+def _number(value: float) -> float | None:
+    """Rounded; JSON has no NaN, and one seed has no interval."""
+    return round(value, 4) if np.isfinite(value) else None

@@ -142,9 +142,9 @@ def arms(rng: np.random.Generator, case: Case, config: SimulatedConfig, told: Ma
     for kind, everyone in told.items():
         for count in config.independent if kind else config.peers:
             known = priors.pool(everyone.of(range(count)), prior)
-            result.append(Arm(f"{count} peers{kind}", known))
+            result.append(Arm(f"{peers_named(count)}{kind}", known))
             if count == config.context and not kind:
-                result.append(Arm(f"{count} peers, demand shocks known", known, context=True))
+                result.append(Arm(f"{peers_named(count)}, demand shocks known", known, context=True))
     plain = told[""]
 
     def released(owners: int, epsilon: float, shape: release.Shape, *, replaced: bool) -> PeerPrior | None:
@@ -160,6 +160,11 @@ def arms(rng: np.random.Generator, case: Case, config: SimulatedConfig, told: Ma
                 result.append(Arm(f"{name}, vector", released(owners, epsilon, "vector", replaced=True)))
                 result.append(Arm(f"{name}, norm, replaced", released(owners, epsilon, "norm", replaced=True)))
     return result
+
+
+def peers_named(count: int) -> str:
+    """What the arm of so many peers is called."""
+    return f"{count} peer{'' if count == 1 else 's'}"
 
 
 def _seed(case: Case, config: SimulatedConfig, seed: int) -> tuple[dict[str, Float], dict[str, Float], Float]:

@@ -117,6 +117,14 @@ def test_forecasts_see_only_the_weeks_known(result: real.Result) -> None:
         assert changed[key].score_change.value == row.score_change.value
 
 
+def test_the_chain_error_is_what_stores_have_in_common() -> None:
+    """Stores with nothing in common but their elasticities: many of them agree with themselves. A shift shows."""
+    assert real.chain_error(panel(3)) < 0.35
+    moved, halves = panel(3), panel(3, own=(-2.2, -4.0, -6.0))
+    units = np.concatenate([moved.units[: WEEKS // 2], halves.units[WEEKS // 2 :]])
+    assert real.chain_error(replace(moved, units=units)) == pytest.approx(1.0 / np.sqrt(2.0), abs=0.25)
+
+
 def test_a_file_too_short_is_refused() -> None:
     with pytest.raises(ConfigError, match="enough weeks"):
         real.measure(panel(0).between(100, 125), SMALL)

@@ -17,7 +17,7 @@ CONFIG = SimulatedConfig(seeds=4, weeks=30, peers=(1, 5))
 
 def losses() -> simulated.Result:
     rng = np.random.default_rng(0)
-    level = {TRUTH: 0.0, HOLD: 4.0, ALONE: 3.0, "1 peers": 2.0, "5 peers": 1.0}
+    level = {TRUTH: 0.0, HOLD: 4.0, ALONE: 3.0, "1 peer": 2.0, "5 peers": 1.0}
     tables = [
         {name: np.where(value > 0, value + 0.1 * rng.standard_normal((4, 30)), 0.0) for name, value in level.items()}
         for _ in range(2)
@@ -32,7 +32,7 @@ def rows() -> real.Result:
         for known in (real.FIRST, "0")
         for name in (real.SHIPPED, "5 peers")
     ]
-    return real.Result(tuple(found), 61, 11, 236, (66, 78), 0.5)
+    return real.Result(tuple(found), 61, 11, 236, (66, 78), 0.5, 0.4)
 
 
 @pytest.mark.parametrize("text", [report.real_markdown(rows()), report.simulated_markdown(losses())])
@@ -60,9 +60,9 @@ def test_saved_is_paired_by_seed() -> None:
 
 
 def test_the_curve_ends_at_the_loss_of_all_weeks() -> None:
-    mean, error = report.curve(losses(), "1 peers")
-    assert mean[-1] == pytest.approx(losses().loss("1 peers", 30).mean())
-    assert error[-1] == pytest.approx(report.standard_error(losses().loss("1 peers", 30)))
+    mean, error = report.curve(losses(), "1 peer")
+    assert mean[-1] == pytest.approx(losses().loss("1 peer", 30).mean())
+    assert error[-1] == pytest.approx(report.standard_error(losses().loss("1 peer", 30)))
 
 
 def test_json_is_json_and_holds_every_row() -> None:
@@ -71,6 +71,18 @@ def test_json_is_json_and_holds_every_row() -> None:
     assert data["rows"][0]["elasticity"] is None
     assert data["rows"][3]["wape"] == {"value": 1.234, "low": 1.0, "high": 1.5}
     assert json.loads(json.dumps(report.simulated_json(losses())))["case"] == "known"
+
+
+def test_what_is_unknown_is_null_in_json() -> None:
+    one = simulated.Result(
+        CASES["known"],
+        SimulatedConfig(seeds=1, weeks=30),
+        *[{name: table[:1] for name, table in half.items()} for half in (losses().value, losses().gross_profit)],
+        1.0,
+    )
+    arm = json.loads(json.dumps(report.simulated_json(one), allow_nan=False))["arms"]["5 peers"]
+    assert arm["saved"]["8"]["value"] is not None
+    assert arm["saved"]["8"]["low"] is None
 
 
 def test_curves_are_one_svg_inside_its_box() -> None:
@@ -86,7 +98,7 @@ def test_curves_are_one_svg_inside_its_box() -> None:
     labels = sorted(
         float(text.attrib["y"])
         for text in drawing.findall(f"{space}text")
-        if text.text in (HOLD, ALONE, "1 peers", "5 peers")
+        if text.text in (HOLD, ALONE, "1 peer", "5 peers")
     )
     assert len(labels) == 4
     assert min(np.diff(labels)) >= 15 - 0.11

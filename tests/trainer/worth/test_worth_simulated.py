@@ -31,7 +31,7 @@ def result() -> simulated.Result:
 
 def test_every_arm_has_every_seed_and_week(result: simulated.Result) -> None:
     assert list(result.value)[:3] == [TRUTH, HOLD, ALONE]
-    assert {"1 peers", "5 peers", "5 peers, demand shocks known", "5 peers of no chain"} <= set(result.value)
+    assert {"1 peer", "5 peers", "5 peers, demand shocks known", "5 peers of no chain"} <= set(result.value)
     assert list(result.value) == list(result.gross_profit)
     for table in (result.value, result.gross_profit):
         for losses in table.values():
