@@ -103,23 +103,25 @@ class NetworkErrorHandler:
 
     async def handle_disconnect(self, event: LinkEvent) -> Mode:
         """A member is gone. Updates stay in the own feeds; if it was the last for a while, the mode is local only."""
-        self._note(event)
+        self.on_link(event, joined=False)
         return self.mode
 
     async def handle_reconnect(self, event: LinkEvent) -> Mode:
         """A member is back: peers fetch what waits by themselves, and what was missed is looked for at once."""
-        self._recover()
-        self._note(event)
+        self.on_link(event, joined=True)
         return self.mode
+
+    def on_link(self, event: LinkEvent, joined: bool) -> None:
+        """The same without a task, for `NetworkNode.open(on_link=...)`."""
+        if joined:
+            self._recover()
+        self._reach = (event.connected, event.expected)
+        self._advance(event.at)
 
     def close(self) -> None:
         """Watch no longer."""
         if self._timer is not None:
             self._timer.cancel()
-
-    def _note(self, event: LinkEvent) -> None:
-        self._reach = (event.connected, event.expected)
-        self._advance(event.at)
 
     def _advance(self, now: float) -> None:
         before = self._state.mode

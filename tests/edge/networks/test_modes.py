@@ -76,7 +76,7 @@ async def test_the_box_hears_that_it_is_alone_and_that_it_is_back(monkeypatch: p
     await handler.handle_reconnect(event(1))
     await asyncio.sleep(0.1)
     assert modes == [Mode.CONNECTED]
-    await handler.handle_disconnect(event(0))
+    handler.on_link(event(0), False)
     await until(lambda: handler.mode is Mode.LOCAL_ONLY)
     assert modes == [Mode.CONNECTED, Mode.LOCAL_ONLY]
     (check,) = checks.checks
