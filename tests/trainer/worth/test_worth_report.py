@@ -74,12 +74,8 @@ def test_json_is_json_and_holds_every_row() -> None:
 
 
 def test_what_is_unknown_is_null_in_json() -> None:
-    one = simulated.Result(
-        CASES["known"],
-        SimulatedConfig(seeds=1, weeks=30),
-        *[{name: table[:1] for name, table in half.items()} for half in (losses().value, losses().gross_profit)],
-        1.0,
-    )
+    first = {name: table[:1] for name, table in losses().value.items()}
+    one = simulated.Result(CASES["known"], SimulatedConfig(seeds=1, weeks=30), first, first, 1.0)
     arm = json.loads(json.dumps(report.simulated_json(one), allow_nan=False))["arms"]["5 peers"]
     assert arm["saved"]["8"]["value"] is not None
     assert arm["saved"]["8"]["low"] is None
