@@ -117,10 +117,10 @@ class DataValidator:
         """Strikes of a member in the newest epoch in which it had one."""
         return self._standing.strikes.get(member_id, (0, 0))[1]
 
-    def accepted(self, member_id: bytes, kind: FeedKind) -> tuple[int, int] | None:
-        """Newest epoch, and sequence in it, of what was accepted of a member's feeds of a kind."""
+    def accepted(self, member_id: bytes, kind: FeedKind, epoch: int) -> int | None:
+        """Sequence of what was accepted last of a member's feed of a kind in an epoch; None: nothing yet."""
         mark = self._standing.marks.get((member_id, kind))
-        return None if mark is None else mark.places[0]
+        return None if mark is None else dict(mark.places).get(epoch)
 
     def pardon(self, member_id: bytes) -> None:
         """Forget a member's strikes and its ban."""

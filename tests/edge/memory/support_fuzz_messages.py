@@ -170,7 +170,7 @@ def _offer(side: _Side, arrival: Arrival, wall: WallTime, floor_ms: int) -> None
         _changed_nothing(side, gate, refusal, arrival.member)
         assert (gate.export(), gate.refusals - count) == (before, {refusal.reason: 1}), refusal.reason  # noqa: PT017
         raise
-    assert gate.accepted(arrival.member, arrival.kind) == (arrival.epoch, arrival.sequence)
+    assert gate.accepted(arrival.member, arrival.kind, arrival.epoch) == arrival.sequence
     gate.restore(before)
     assert encode(message) == arrival.block
     _lawful(side, arrival, message.payload, (max(wall.ms, floor_ms) // DAY_MS + 3) // 7)

@@ -149,7 +149,7 @@ def test_a_private_network_sees_everything_at_once(kind: type[Payload], feed: Fe
     world = private()
     payload = payload_of(kind, week=WEEK_NOW)
     assert world.give(world.arrival(payload, kind=feed)).payload == payload
-    assert world.validator.accepted(world.shops[0].member.id, feed) == (3, 0)
+    assert world.validator.accepted(world.shops[0].member.id, feed, 3) == 0
 
 
 @pytest.mark.parametrize(("kind", "feed"), [(RangeUpdate, PRICES), (TrendUpdate, TRENDS), (ModelInsight, INSIGHTS)])
@@ -1031,7 +1031,8 @@ def test_a_restart_changes_nothing() -> None:
     assert world.validator.export() == old.export()
     assert world.validator.banned == old.banned == {world.shops[2].member.id}
     assert world.validator.strikes(world.shops[1].member.id) == 1
-    assert world.validator.accepted(world.shops[0].member.id, PRICES) == (3, 5)
+    assert world.validator.accepted(world.shops[0].member.id, PRICES, 3) == 5
+    assert world.validator.accepted(world.shops[0].member.id, PRICES, 2) is None
     assert world.refusal(world.arrival(payload_of(PriceUpdate), 5)).reason == "order"
     world.give(world.arrival(payload_of(PriceUpdate), 6))
 
