@@ -24,20 +24,13 @@ from typing import Final
 from edge.agent.peer_prior import Insights
 from edge.memory.combine import Pooled
 from edge.memory.network import NetworkPriceMemory
+from edge.networks.modes import Mode
 from edge.networks.policy import NetworkPolicy
 from edge.records.message import Network
 
 TREND_PARTS: Final = ("trend", "volatility", "season")
 _NOTHING: Final[Mapping[str, Mapping[str, Pooled]]] = MappingProxyType({})
 _AHEAD_MAX: Final = 1  # weeks: a peer's week begins while ours ends
-
-
-class NetworkMode(StrEnum):
-    """How much of its networks the box can reach now."""
-
-    CONNECTED = "connected"  # somebody in every network that has other members
-    PARTIAL = "partial"
-    LOCAL_ONLY = "local-only"
 
 
 class Refusal(StrEnum):
@@ -92,7 +85,7 @@ class MarketContext:
 
     category: str
     week: int  # now
-    mode: NetworkMode
+    mode: Mode
     peers: int  # heard, in networks that prices may listen to
     owners: int  # behind them: 1, or 0 where there is nobody
     heard_week: int | None  # the newest week that any of them spoke of
@@ -118,12 +111,12 @@ class NetworkState:
     rules: ContextRules = field(default_factory=ContextRules)
 
     @property
-    def mode(self) -> NetworkMode:
-        """How much can be reached."""
+    def mode(self) -> Mode:
+        """How much can be reached: connected where somebody is in every network that has other members."""
         reached = [each.connected > 0 for each in self.networks if each.members]
         if not any(reached):
-            return NetworkMode.LOCAL_ONLY
-        return NetworkMode.CONNECTED if all(reached) else NetworkMode.PARTIAL
+            return Mode.LOCAL_ONLY
+        return Mode.CONNECTED if all(reached) else Mode.PARTIAL
 
     def get_context(self, category: str) -> MarketContext:
         """What prices of `category` may know. Always answers; a context without numbers is an answer too."""

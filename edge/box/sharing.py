@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge.agent.network_state import TREND_PARTS, MarketContext, NetworkMode, NetworkPicture, NetworkState
+from edge.agent.network_state import TREND_PARTS, MarketContext, NetworkPicture, NetworkState
 from edge.box.figures import Figures
 from edge.box.ledger import Ledger
 from edge.box.privacy_ledger import PrivacyLedger
@@ -23,6 +23,7 @@ from edge.health.checks import HealthChecks, HealthState
 from edge.memory.combine import Pooled
 from edge.memory.network import NetworkPriceMemory
 from edge.networks.metrics import NetworkMetrics
+from edge.networks.modes import Mode
 from edge.networks.settings import NetworkSettings
 from edge.privacy.left import Account, accounts, left_this_shop
 from edge.privacy.mechanism import epsilon_of_rho
@@ -134,7 +135,7 @@ class Sharing:
         return state.get_context(category) if state.networks else None
 
     @property
-    def mode(self) -> NetworkMode:
+    def mode(self) -> Mode:
         """How much of its networks the box can reach."""
         return self._state.mode
 

@@ -59,7 +59,8 @@ def _decisions(index: int, record: Any) -> Iterator[Row]:
             place = (index, d.business_day.isoformat(), d.category, d.sku, d.mode.value, d.source.value, d.arm.value)
             prices = (d.published_minor, d.chosen_minor, d.previous_minor, d.reference_minor, d.currency, d.cost)
             expected = (d.units_change, d.units_change_sd, d.profit_change, d.profit_change_sd)
-            yield (*place, *prices, d.rules, d.asked, d.suggestion, *expected, d.random_step, d.propensity)
+            heard = (None, None, None) if d.peers is None else (d.peers.shops, d.peers.week, d.peers.coefficients)
+            yield (*place, *prices, d.rules, d.asked, d.suggestion, *expected, d.random_step, d.propensity, *heard)
 
 
 def _columns(**kinds: str) -> tuple[tuple[str, str], ...]:
@@ -97,6 +98,7 @@ TABLES: Final[dict[str, Table]] = {
             *_columns(text="currency", float="cost", int="rules"),
             *_columns(float="asked suggestion units_change units_change_sd profit_change profit_change_sd"),
             *_columns(float="random_step propensity"),
+            *_columns(int="peers_shops peers_week peers_coefficients"),  # empty where no other shop was heard
         ),
         _decisions,
     ),

@@ -24,9 +24,9 @@ from typing import Any, Final
 import numpy as np
 
 from edge.crypto.hashing import hash256
-from edge.privacy.mechanism import discrete_gaussian
+from edge.privacy.mechanism import discrete_gaussian, epsilon_of_rho, rho_of_epsilon
 from edge.privacy.secure_sum import Board, Closer, Member, Participant, Quantiser, Sum, combine, make_plan
-from edge.privacy.secure_sum.accounting import epsilon_of_rho, rho_of_epsilon, variance_for
+from edge.privacy.secure_sum.accounting import variance_for
 from edge.privacy.secure_sum.messages import Step
 
 EPSILON: Final = 0.9
@@ -57,7 +57,7 @@ def _sum(
 def errors(owners: int, trials: int, seed: int) -> Errors:
     """Median and 90th percentile of |error|, by way of combining, over `trials`."""
     rng, quantiser = random.Random(seed), Quantiser(1, CLIP, CLIP)
-    rho = rho_of_epsilon(EPSILON, DELTA)
+    rho = rho_of_epsilon(Fraction(EPSILON), Fraction(DELTA))
     members = _people(owners)
     central = quantiser.sensitivity / math.sqrt(2 * rho) / quantiser.steps * CLIP / owners
     found: dict[str, list[float]] = {"planned": [], "one group": [], "central Gaussian": []}
@@ -82,7 +82,9 @@ def cost(members: int, dimension: int, repeats: int) -> dict[str, float]:
         sys.path.insert(0, str(SUPPORT))
     support: Any = importlib.import_module("support_secure_sum")
     quantiser = Quantiser(dimension, CLIP, CLIP)
-    variance = variance_for(rho_of_epsilon(EPSILON, DELTA), quantiser.sensitivity, members, dimension)
+    variance = variance_for(
+        rho_of_epsilon(Fraction(EPSILON), Fraction(DELTA)), quantiser.sensitivity, members, dimension
+    )
     round_ = support.make_round(
         support.people(members), dimension=dimension, clip=quantiser.steps, noise=variance, closers=1
     )
@@ -158,12 +160,12 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rho = rho_of_epsilon(EPSILON, DELTA)
+    rho = rho_of_epsilon(Fraction(EPSILON), Fraction(DELTA))
     table = {owners: errors(owners, options.trials, seed=owners) for owners in OWNERS}
     costs = {(members, size): cost(members, size, repeats=3) for members in (10, 30) for size in (1, 11)}
     if options.json:
         figures = {
-            "epsilon": epsilon_of_rho(float(rho), DELTA),
+            "epsilon": epsilon_of_rho(rho, Fraction(DELTA)),
             "delta": DELTA,
             "rho": float(rho),
             "trials": options.trials,

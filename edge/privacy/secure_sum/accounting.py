@@ -1,4 +1,4 @@
-"""What a sum costs: rho of the summed discrete Gaussians, and (epsilon, delta) from rho.
+"""What a sum costs: rho of the summed discrete Gaussians.
 
 The sum of independent discrete Gaussians is not one. Kairouz, Liu and Steinke (2021), theorem 1 and proposition 14: let
 h members each add a discrete Gaussian of parameter s² (s >= 1/2) to each of d coordinates, and let one unit move the
@@ -10,9 +10,8 @@ sum by D in L2 norm. Then the release is rho-zCDP with
 h counts the noise that nobody knows: honest survivors, ceil(n / 3) at least (`rounds`). tau vanishes for s above 2 or
 3 steps; our members add thousands.
 
-The ledger charges rho to the owner-week; rho adds up over releases. (epsilon, delta) is for people: Canonne, Kamath and
-Steinke (2020), corollary 13, as a minimum over orders alpha, of which every one is a valid bound. It is tighter than
-`mechanism.epsilon_of_rho`, which both hold.
+The ledger charges rho to the owner-week; rho adds up over releases. (epsilon, delta) is for people, and follows from it
+(`edge.privacy.mechanism.epsilon_of_rho`).
 """
 
 import math
@@ -61,44 +60,3 @@ def variance_for(rho: Fraction, sensitivity: int, members: int, dimension: int) 
     while rho_of_sum(sensitivity, variance, honest, dimension) > rho:
         variance += max(1, variance // 10**9)
     return variance
-
-
-def epsilon_of_rho(rho: float, delta: float) -> float:
-    """The smallest epsilon found for which rho-zCDP implies (epsilon, delta)-DP; rounded up.
-
-    epsilon = rho alpha + ln(1 / (alpha delta)) / (alpha - 1) + ln(1 - 1 / alpha), over alpha > 1.
-    """
-    if rho < 0 or not 0 < delta < 1:
-        raise LocalError(f"rho {rho}, delta {delta}")
-    if rho == 0:
-        return 0.0
-    low, high = -20.0, 60.0  # ln(alpha - 1)
-    for _ in range(200):  # convex near its minimum; a poorer alpha costs tightness, never validity
-        one, other = low + (high - low) / 3.0, high - (high - low) / 3.0
-        if _epsilon_at(rho, delta, one) <= _epsilon_at(rho, delta, other):
-            high = other
-        else:
-            low = one
-    return max(0.0, _epsilon_at(rho, delta, (low + high) / 2.0)) * _ROUNDINGS
-
-
-def rho_of_epsilon(epsilon: float, delta: float) -> Fraction:
-    """The largest rho (to 1e-9) whose `epsilon_of_rho` is at most `epsilon`."""
-    if epsilon <= 0:
-        raise LocalError(f"epsilon {epsilon}")
-    low, high = 0, 1
-    while epsilon_of_rho(high / 1e9, delta) <= epsilon:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if epsilon_of_rho(middle / 1e9, delta) <= epsilon:
-            low = middle
-        else:
-            high = middle
-    return Fraction(low, 10**9)
-
-
-def _epsilon_at(rho: float, delta: float, log_order: float) -> float:
-    excess = math.exp(log_order)  # alpha - 1
-    alpha = 1.0 + excess
-    return rho * alpha - math.log(alpha * delta) / excess + log_order - math.log(alpha)

@@ -19,7 +19,6 @@ from edge.agent.network_state import (
     ContextRules,
     MarketContext,
     Masked,
-    NetworkMode,
     NetworkPicture,
     NetworkState,
     Refusal,
@@ -27,6 +26,7 @@ from edge.agent.network_state import (
 from edge.agent.network_state import picture as picture_of
 from edge.memory.combine import Pooled
 from edge.memory.network import NetworkPriceMemory
+from edge.networks.modes import Mode
 from edge.networks.policy import NetworkPolicy
 from edge.records.message import Network
 from edge.records.shared import TrendUpdate
@@ -40,7 +40,7 @@ def context_of(*networks: NetworkPicture, rules: ContextRules | None = None) -> 
 
 def test_a_box_without_networks_gets_an_empty_context() -> None:
     found = NetworkState(NOW).get_context("juice")
-    assert (found.category, found.week, found.mode, found.usable) == ("juice", NOW, NetworkMode.LOCAL_ONLY, False)
+    assert (found.category, found.week, found.mode, found.usable) == ("juice", NOW, Mode.LOCAL_ONLY, False)
     assert (found.peers, found.owners, found.heard_week, found.age_weeks, found.noise) == (0, 0, None, None, 0.0)
     assert (dict(found.insights), dict(found.trends), found.mask) == ({}, {}, ())
 
@@ -120,18 +120,18 @@ def test_of_two_networks_the_surer_number_is_taken() -> None:
 @pytest.mark.parametrize(
     ("connected", "mode"),
     [
-        ([], NetworkMode.LOCAL_ONLY), ([0, 0], NetworkMode.LOCAL_ONLY), ([1, 0], NetworkMode.PARTIAL),
-        ([1, 3], NetworkMode.CONNECTED),
+        ([], Mode.LOCAL_ONLY), ([0, 0], Mode.LOCAL_ONLY), ([1, 0], Mode.PARTIAL),
+        ([1, 3], Mode.CONNECTED),
     ],
 )  # fmt: skip
-def test_the_mode_says_how_much_can_be_reached(connected: list[int], mode: NetworkMode) -> None:
+def test_the_mode_says_how_much_can_be_reached(connected: list[int], mode: Mode) -> None:
     networks = tuple(picture(connected=count, name=str(number)) for number, count in enumerate(connected))
     assert NetworkState(NOW, networks).mode is mode
     lonely = picture(members=0, connected=0, name="nobody yet")
     assert NetworkState(NOW, (*networks, lonely)).mode is mode
     # what was heard before the cut is still known
     cut = context_of(picture(price_of(1), connected=0))
-    assert (cut.mode, cut.usable) == (NetworkMode.LOCAL_ONLY, True)
+    assert (cut.mode, cut.usable) == (Mode.LOCAL_ONLY, True)
 
 
 NUMBERS = st.builds(

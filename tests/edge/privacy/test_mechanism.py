@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_audit import chi_square_of_mass, chi_square_of_two, chi_square_tail
 
@@ -133,8 +133,8 @@ def test_no_noise_is_refused(parameter: Fraction) -> None:
 
 def test_conversions_between_rho_and_epsilon() -> None:
     delta = Fraction(1, 10**6)
-    # Bun & Steinke 2016, proposition 1.3 by hand: 0.5 + 2 sqrt(0.5 * 13.8155...)
-    assert epsilon_of_rho(Fraction(1, 2), delta) == pytest.approx(5.7565218, abs=1e-6)
+    # the order where the derivative, rho - (ln(1/delta) - ln a) / (a - 1)^2, is 0, by hand: a = 5.907009
+    assert epsilon_of_rho(Fraction(1, 2), delta) == pytest.approx(5.2215344, abs=1e-6)
     assert epsilon_of_rho(Fraction(0), delta) == 0
     assert rho_of_pure(Fraction(1, 2)) == Fraction(1, 8)
     with pytest.raises(LocalError):
@@ -143,12 +143,23 @@ def test_conversions_between_rho_and_epsilon() -> None:
         rho_of_epsilon(Fraction(-1), delta)
 
 
+@given(st.floats(1e-6, 20), st.sampled_from([1e-12, 1e-9, 1e-5, 1e-2]))
+def test_epsilon_is_tighter_than_the_simple_bound_and_not_below_the_gaussian(rho: float, delta: float) -> None:
+    found = epsilon_of_rho(Fraction(rho), Fraction(delta))
+    assert found <= (rho + 2 * math.sqrt(rho * math.log(1 / delta))) * (1 + 1e-9)  # Bun & Steinke 2016, prop. 1.3
+    if found > 0:  # a Gaussian of this rho is rho-zCDP: its exact delta at this epsilon cannot be larger
+        sigma = 1 / math.sqrt(2 * rho)
+        tail = [0.5 * math.erfc((sign * 0.5 / sigma + found * sigma) / math.sqrt(2)) for sign in (-1, 1)]
+        assert tail[0] - math.exp(min(found, 700)) * tail[1] <= delta * (1 + 1e-6)
+
+
+@settings(max_examples=50)
 @given(st.fractions(Fraction(1, 1000), Fraction(20)), st.integers(5, 18))
 def test_rho_of_epsilon_is_the_largest_that_fits(epsilon: Fraction, exponent: int) -> None:
     delta = Fraction(1, 10**exponent)
     rho = rho_of_epsilon(epsilon, delta)
     assert epsilon_of_rho(rho, delta) <= epsilon
-    assert epsilon_of_rho(rho + Fraction(2, 10**9), delta) > epsilon
+    assert epsilon_of_rho(rho + Fraction(2, 10**9), delta) > epsilon * (1 - Fraction(1, 10**9))
 
 
 def test_the_chi_square_tail_is_that_of_the_tables() -> None:
