@@ -3,6 +3,7 @@
     PrivateOutlet       Cleared        any payload, identifiers off
     ConsortiumOutlet    Released       noised and paid for, in the privacy ledger
     PublicOutlet        Released       made from what had been released before
+    SumsOutlet          Message        of a round of a sum between owners, into the feed of sums alone
 
 `Cleared` and `Released` come from `edge.privacy.released` alone, each for one network. A replicated block cannot be
 recalled, so what the types say is checked again when it runs: the token's network, and the matrix (`edge.networks.
@@ -23,8 +24,10 @@ from edge.clock import Clock
 from edge.crypto.keys import KeyPair
 from edge.errors import LocalError, RecordInvalid, StorageError, StorageFault
 from edge.hypercore.hypercore import Hypercore
+from edge.limits import SUM_MESSAGE_BYTES_MAX
 from edge.networks.access import FeedKind, check, feed_of
 from edge.privacy.released import Cleared, Released
+from edge.privacy.secure_sum import messages as sums
 from edge.records.message import Network, NetworkMessage, Place, encode, signable
 from edge.records.shared import Payload
 
@@ -86,15 +89,31 @@ class OwnFeeds:
             places += await asyncio.shield(task)  # cancelled or not, the next one's indexes are known after this one's
         return places
 
+    async def _append_sums(self, blocks: Sequence[bytes]) -> None:
+        task = asyncio.create_task(self._sums_in_turn(blocks))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        await asyncio.shield(task)
+
+    async def _sums_in_turn(self, blocks: Sequence[bytes]) -> list[Place]:
+        async with self._turns[FeedKind.SUMS]:
+            core = self._feed(FeedKind.SUMS).core
+            length = await core.append(blocks, urgent=True)
+            return [Place(self.network_id, core.key, length - len(blocks) + n) for n in range(len(blocks))]
+
+    def _feed(self, kind: FeedKind) -> OwnFeed:
+        feed = self._feeds.get(kind)
+        if feed is None:
+            raise StorageError(
+                f"no {kind.name.lower()} feed can be written: this box is no writer of the network now, or has not "
+                "got the secret of its present epoch",
+                fault=StorageFault.READ_ONLY,
+            )
+        return feed
+
     async def _in_turn(self, kind: FeedKind, payloads: Sequence[Payload]) -> list[Place]:
         async with self._turns[kind]:
-            feed = self._feeds.get(kind)
-            if feed is None:
-                raise StorageError(
-                    f"no {kind.name.lower()} feed can be written: this box is no writer of the network now, or has not "
-                    "got the secret of its present epoch",
-                    fault=StorageFault.READ_ONLY,
-                )
+            feed = self._feed(kind)
             core, at = feed.core, self._clock.wall()
             places = [Place(self.network_id, core.key, core.length + n) for n in range(len(payloads))]
             blocks = []
@@ -163,6 +182,27 @@ class PublicOutlet(_ReleaseOutlet):
     """Into the feeds of a public network."""
 
     _network = Network.PUBLIC
+
+
+class SumsOutlet(_Outlet):
+    """Into the feed of sums of a consortium: messages of rounds (`edge.privacy.secure_sum`), nothing else by its type.
+
+    Blocks of this feed carry no signature of their own: a round names its members, and a feed is one member's.
+    """
+
+    _network = Network.CONSORTIUM
+
+    async def append(self, round_digest: bytes, messages: Iterable[sums.Message]) -> None:
+        """Append messages of the round with this digest, one block each; returns once they are durable.
+
+        Raises `StorageError` like `PrivateOutlet.append`, after which they may be durable all the same: to append the
+        same messages again changes nothing for who reads them.
+        """
+        blocks = [sums.encode(message, round_digest) for message in messages]
+        if any(len(block) > SUM_MESSAGE_BYTES_MAX for block in blocks):
+            raise LocalError("a message of a sum is too large for its feed")
+        if blocks:
+            await self._feeds._append_sums(blocks)
 
 
 Outlet = PrivateOutlet | ConsortiumOutlet | PublicOutlet

@@ -25,7 +25,7 @@ from edge.privacy.histogram import E4, Figures, Ladder
 from edge.privacy.identifiers import Cell, PublicList
 from edge.privacy.mechanism import RandomBits
 from edge.privacy.released import Cleared, Protected, Released, cleared, durable, encode_payload, released
-from edge.privacy.reservation import ALL, Charge, ReleaseKey
+from edge.privacy.reservation import ALL, SUMS, Charge, ReleaseKey
 from edge.privacy.rules import MILLI, PrivacyRefused, PrivacyRules
 from edge.records.market import PriceRange
 from edge.records.message import Network
@@ -209,9 +209,12 @@ class Anonymiser:
         return durable(self._ledger, key)
 
     def releases(self) -> list[Released]:
-        """Everything of this network that the ledger still keeps, by key: to send again what may not have arrived."""
+        """Everything of this network that the ledger still keeps, by key: to send again what may not have arrived.
+
+        Masked parts of sums are not among them: they are no messages (`edge.memory.sums`).
+        """
         keys = [found.key for found in self._ledger.budget.reservations() if found.key.network == self.terms.network]
-        return [durable(self._ledger, key) for key in keys]
+        return [durable(self._ledger, key) for key in keys if key.kind != SUMS]
 
     def _refusal(self) -> PrivacyRefused | None:
         terms = self.terms

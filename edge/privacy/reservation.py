@@ -23,6 +23,7 @@ from edge.records.shared import WEEK_MAX, Unit
 VERSION: Final = 1
 WINDOW_WEEKS_MAX: Final = 53
 NETWORK_ID_BYTES: Final = 32
+SUMS: Final = "sums"  # kind of a release that is a masked part of a sum, no message
 ALL: Final = ""  # in place of a category: all of them, in one release
 _UNITS: Final = {Unit.RECEIPT: 1, Unit.OWNER_WEEK: 2}
 _UNIT_OF: Final = {number: unit for unit, number in _UNITS.items()}

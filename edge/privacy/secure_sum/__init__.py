@@ -16,7 +16,7 @@ from edge.privacy.secure_sum.board import Board
 from edge.privacy.secure_sum.closer import Closer
 from edge.privacy.secure_sum.dimension import Dimension
 from edge.privacy.secure_sum.participant import Participant
-from edge.privacy.secure_sum.plan import Plan, make_plan
+from edge.privacy.secure_sum.plan import Parties, Plan, make_plan
 from edge.privacy.secure_sum.quantise import Quantiser
 from edge.privacy.secure_sum.release import Release, combine
 from edge.privacy.secure_sum.rounds import Member, Round, RoundRefused
@@ -28,6 +28,7 @@ __all__ = [
     "Dimension",
     "Member",
     "Participant",
+    "Parties",
     "Plan",
     "Quantiser",
     "Release",

@@ -7,12 +7,17 @@ Whoever is in the network computes the same groups; nobody outside can, and no m
 All shops of an owner are in one group. Fewer and larger groups carry less noise; three is the least number of which the
 median outvotes one group that lies.
 
+In a network whose members all have one owner, a franchise say, nothing has to be hidden from the owner, but each shop
+from the others: the parties are the shops (`Parties.SHOPS`), each counted as an owner of its own by all that follows,
+with the same least number of five. The unit of protection is then the shop-week.
+
 Seats: an owner must hold less than a third of its group's members, or it could open what others mask (see `rounds`). Of
 owners with more shops than that, the seed chooses which shops sit in this window.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from edge.crypto.hashing import hash256
@@ -25,6 +30,13 @@ GROUPS: Final = 3
 _SEED: Final = b"pomona/secure-sum/plan/1"
 
 
+class Parties(Enum):
+    """Whose contribution nobody else may see, and who is counted."""
+
+    OWNERS = "owners"
+    SHOPS = "shops"  # only where all members have one owner
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The groups of one window, each with its members in the order of their ids; `seatless` sit this window out."""
@@ -34,9 +46,23 @@ class Plan:
 
 
 def make_plan(
-    network: bytes, window: int, epoch_secret: bytes, members: Iterable[Member], *, groups: int = GROUPS
+    network: bytes,
+    window: int,
+    epoch_secret: bytes,
+    members: Iterable[Member],
+    *,
+    groups: int = GROUPS,
+    parties: Parties = Parties.OWNERS,
 ) -> Plan:
-    """The groups of a window. `groups`: odd, at least three. Raises `RoundRefused` (`owners`) below five owners."""
+    """The groups of a window. `groups`: odd, at least three. Raises `RoundRefused` (`owners`) below five parties.
+
+    With `Parties.SHOPS` each member in the plan has its id for an owner's name; `LocalError` for several owners.
+    """
+    if parties is Parties.SHOPS:
+        members = list(members)
+        if len({member.owner for member in members}) > 1:
+            raise LocalError("shops of several owners are no parties: their owners are")
+        members = [Member(member.id, member.id.hex()) for member in members]
     if groups < GROUPS or groups % 2 == 0:
         raise LocalError(f"{groups} groups: the median takes an odd number of at least {GROUPS}")
     seed = hash256(_SEED, network, window.to_bytes(8, "big"), epoch_secret)

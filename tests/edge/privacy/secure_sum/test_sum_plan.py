@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support_secure_sum import NETWORK, make_round, member, people
 
 from edge.errors import LocalError
-from edge.privacy.secure_sum import Plan, RoundRefused, make_plan
+from edge.privacy.secure_sum import Parties, Plan, RoundRefused, make_plan
 from edge.privacy.secure_sum.plan import seats_of
 
 
@@ -79,3 +79,20 @@ def test_more_than_one_group_can_hold() -> None:
     for groups in (1, 2, 4):
         with pytest.raises(LocalError):
             make_plan(NETWORK, 1, b"secret", people(20), groups=groups)
+
+
+def test_in_a_network_of_one_owner_each_shop_is_a_party() -> None:
+    shops = people(1, 20)
+    plan = make_plan(NETWORK, 1, b"secret", shops, parties=Parties.SHOPS)
+    assert sorted(each.id for group in plan.groups for each in group) == sorted(each.id for each in shops)
+    assert len(plan.groups) == 3
+    assert all(each.owner == each.id.hex() for group in plan.groups for each in group)
+    for group in plan.groups:
+        assert make_round(group).shops == (1,) * len(group)
+    with pytest.raises(RoundRefused) as refusal:
+        make_plan(NETWORK, 1, b"secret", people(1, 4), parties=Parties.SHOPS)
+    assert refusal.value.reason == "owners"
+    with pytest.raises(LocalError):  # rivals' shops are not parties of their own
+        make_plan(NETWORK, 1, b"secret", people(5, 2), parties=Parties.SHOPS)
+    with pytest.raises(RoundRefused):  # and one owner is no sum between owners
+        make_plan(NETWORK, 1, b"secret", shops)
