@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import csv
 import io
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from edge.cli.loop import run
 from edge.cli.peers import Traffic, first_of, run_until_stopped
 from edge.cli.roster_common import hand_on, last_day, proposal_path, read_file, say, state_of, week_now, write_new
 from edge.cli.roster_show import describe, difference, policy_lines, policy_values, summary
+from edge.crypto.keys import KeyPair
 from edge.errors import ConfigError, StorageError, StorageFault
 from edge.hypercore.corestore import Corestore
 from edge.hypercore.hypercore import Hypercore
@@ -126,16 +128,14 @@ def sign(options: argparse.Namespace) -> int:
         signatory(state, options.name)
         pair = signing_pair(NetworkFolder.directory_of(state, options.name) / "store")
         proposal = Proposal.decode(read_file(options.file, PROPOSAL_BYTES_MAX), pair)
+        if not options.yes:
+            lines = await _reviewed(state, options.name, proposal, pair)
+            shown = [*lines, f"signed by {len(proposal.signatures)}, {proposal.missing} missing; --yes signs it"]
+            say(options, "\n".join(shown), changes=lines, missing=proposal.missing)
+            return 0
         folder = NetworkFolder.create(state, options.name, proposal.network_id, proposal.network, proposal.root)
         async with await Corestore.open(folder.store_directory) as store:
-            desk = Desk(folder, store, pair)
-            if not options.yes:
-                before, after = await review_proposal(desk, proposal)
-                lines = difference(before, after)
-                shown = [*lines, f"signed by {len(proposal.signatures)}, {proposal.missing} missing; --yes signs it"]
-                say(options, "\n".join(shown), changes=lines, missing=proposal.missing)
-                return 0
-            signed, valid = await sign_proposal(desk, proposal, replaces=options.replace)
+            signed, valid = await sign_proposal(Desk(folder, store, pair), proposal, replaces=options.replace)
         out: Path = options.out or options.file
         out.write_bytes(signed.encode())
         if valid:
@@ -146,6 +146,16 @@ def sign(options: argparse.Namespace) -> int:
         return 0
 
     return run(work())
+
+
+async def _reviewed(state: Path, name: str, proposal: Proposal, pair: KeyPair) -> list[str]:
+    """What the change does. A network that is not here yet leaves nothing behind."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        place = state if name in NetworkFolder.names(state) else Path(elsewhere)
+        folder = NetworkFolder.create(place, name, proposal.network_id, proposal.network, proposal.root)
+        async with await Corestore.open(folder.store_directory) as store:
+            before, after = await review_proposal(Desk(folder, store, pair), proposal)
+        return difference(before, after)
 
 
 # --- members ---------------------------------------------------------------------------------------------------------

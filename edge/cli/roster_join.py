@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from typing import Final
 
 from edge.cli.loop import run
 from edge.cli.peers import connected
@@ -20,7 +21,7 @@ from edge.networks.joining import JoinRequest, ask_to_join
 from edge.networks.roster import Roster
 from edge.networks.roster_bee import follow, open_roster
 
-_CODE_CHARS_MAX = 4096
+_CODE_BYTES_MAX: Final = 4096
 
 
 def accept(options: argparse.Namespace) -> int:
@@ -29,8 +30,7 @@ def accept(options: argparse.Namespace) -> int:
 
 
 async def _accept(options: argparse.Namespace) -> int:
-    text = sys.stdin.read(_CODE_CHARS_MAX) if options.code == "-" else options.code
-    code = Invitation.parse(text)
+    code = Invitation.parse(_standard_input() if options.code == "-" else options.code)
     if code.expires < week_now():
         raise ConfigError("invitation code", "it has expired; ask for a new one")
     state, name = state_of(options), options.name or code.network.value
@@ -59,6 +59,11 @@ async def _accept(options: argparse.Namespace) -> int:
     text = f"this box is a member of {name} ({roster.network}), as {member.label or 'no label'} of {member.owner}"
     say(options, text, name=name, network=roster.network_id.hex(), id=member.id.hex(), label=member.label)
     return 0
+
+
+def _standard_input() -> str:
+    with open(sys.stdin.fileno(), "rb", closefd=False) as given:
+        return given.read(_CODE_BYTES_MAX).decode("utf-8", "replace")
 
 
 def _check_name(state: Path, name: str, code: Invitation) -> None:

@@ -79,13 +79,13 @@ class Proposal:
             "fork": self.fork,
             "blocks": list(self.blocks),
         }
-        body, key = cbor.encode(content), new_secret()
+        body, key, manifest = cbor.encode(content), new_secret(), self.manifest.encode()
         return cbor.encode(
             {
                 "version": VERSION,
-                "manifest": self.manifest.encode(),
+                "manifest": manifest,
                 "sealed": [seal(key, signer.public_key) for signer in self.manifest.signers],
-                "content": xor(hash256(body) + body, _NONCE, key),
+                "content": xor(hash256(manifest, body) + body, _NONCE, key),
                 "signatures": dict(self.signatures),
             }
         )
@@ -106,18 +106,18 @@ class Proposal:
                 index = found.signer_index(reader.public_key)
                 if index is None or len(sealed) != len(found.signers) or not isinstance(sealed[index], bytes):
                     raise SignatureError("this change is for the signers of another roster", reason="foreign")
-                body = _opened(content, reader.unseal(sealed[index]))
+                body = _opened(content, reader.unseal(sealed[index]), manifest)
                 parts = {signer: part for signer, part in signatures.items() if _is_part(signer, part, found)}
                 if len(parts) == len(signatures):
                     return _content(found, body, parts)
         raise RecordInvalid("that is no change of a roster", reason="proposal")
 
 
-def _opened(content: bytes, key: bytes) -> bytes:
+def _opened(content: bytes, key: bytes, manifest: bytes) -> bytes:
     if len(key) != 32:
         raise RecordInvalid("that is no change of a roster", reason="proposal")
     plain = xor(content, _NONCE, key)
-    if hash256(plain[32:]) != plain[:32]:
+    if hash256(manifest, plain[32:]) != plain[:32]:
         raise RecordInvalid("the file of this change is damaged", reason="proposal")
     return plain[32:]
 
