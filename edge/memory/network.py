@@ -8,10 +8,15 @@ kept for the categories asked for last, and worked out again only for the items 
 has one owner and its policy allows it; between owners what members said never reaches a price. Everything else - what
 people look at, what is published to the members again - asks with `live=False`.
 
+**What members added up together** (`apply_sum`) is nobody's word: every member works it out from the same feeds. It is
+held like the records of a member without a name, and answered beside what members said one by one: where both speak of
+a number, the surer one is taken and not both, because the same shops stand behind them.
+
 Weeks are numbers of `edge.records.history`; "now" is the newest week that anybody spoke of, unless the caller says.
 Not thread-safe; lives on the event loop.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,12 +30,13 @@ from edge.limits import NETWORK_MEMORY_BYTES_MAX, POOLED_ANSWERS_MAX
 from edge.memory.combine import SPREAD_RULES, TERM_RULES, TREND_RULES, CombineRules, Pooled, Values, combine
 from edge.memory.heard import Heard, HeardCounts
 from edge.memory.packed import FEED_OF, INSIGHTS, RANGES, TRENDS, Packed, pack
-from edge.networks.policy import OWNER_SHARE_MAX
+from edge.networks.policy import OWNER_SHARE_MAX, OWNERS_MIN
 from edge.networks.roster import Roster
 from edge.records.history import Float
-from edge.records.shared import Payload
+from edge.records.shared import TERMS, ModelInsight, Payload
 from edge.records.shared_codec import word_of
 
+SUMS_MEMBER: Final = b""  # in place of a member: all of them together; ids of members have 32 bytes
 AGE_WEEKS_MAX: Final = 104  # what is older says nothing of today
 _TREND_PARTS: Final = ("trend", "volatility", "season")
 _RANGE_PARTS: Final = ("log mean", "log spread")
@@ -144,6 +150,8 @@ class NetworkPriceMemory:
         False where it changes nothing: said before, replaced by something later, too old to be kept, or not counted by
         the roster.
         """
+        if member == SUMS_MEMBER:
+            raise LocalError("a sum is nobody's word")
         room = self.heard.room(word_of(type(payload)))
         record = pack(payload, epoch, sequence, bytes_max=room)
         if not self._counts_for(member, record):
@@ -152,6 +160,25 @@ class NetworkPriceMemory:
         if taken:
             self.week = max(self.week, record.week)
         return taken
+
+    def apply_sum(self, insight: ModelInsight, epoch: int, sequence: int) -> bool:
+        """Take in what members added up together in a round of `epoch`; of one category and week the later place holds.
+
+        Every member that has read the round's feeds hands in the same record. False where it changes nothing.
+        """
+        if not self._roster.one_owner and insight.protection.owners < OWNERS_MIN:
+            raise LocalError(f"a sum over {insight.protection.owners} of several owners")
+        record = pack(insight, epoch, sequence, bytes_max=self.heard.room(INSIGHTS))
+        taken = self.heard.put(SUMS_MEMBER, record)
+        if taken:
+            self.week = max(self.week, record.week)
+        return taken
+
+    def sum_epoch(self, category: str, week: int) -> int | None:
+        """The epoch of the sum that is held of a category's week; None: none is."""
+        shelf = self.heard.shelves.get((SUMS_MEMBER, INSIGHTS))
+        record = None if shelf is None else shelf.records.get((category, week))
+        return None if record is None else record.epoch
 
     def clear(self) -> None:
         """Forget everything, to be told again."""
@@ -217,7 +244,7 @@ class NetworkPriceMemory:
         """Members that were heard, this box itself left out, by their ids."""
         found: dict[bytes, tuple[int, int]] = {}
         for (member, _), shelf in self.heard.shelves.items():
-            if member != self.own and shelf.order:
+            if member not in (self.own, SUMS_MEMBER) and shelf.order:
                 week, count = found.get(member, (0, 0))
                 found[member] = max(week, shelf.order[-1][0]), count + len(shelf.records)
         return tuple(
@@ -228,6 +255,8 @@ class NetworkPriceMemory:
     # --- within ------------------------------------------------------------------------------------------------------
 
     def _counts_for(self, member: bytes, record: Packed) -> bool:
+        if member == SUMS_MEMBER:
+            return record.epoch <= self._roster.epoch
         limit = self._roster.limit(member, FEED_OF[record.kind], record.epoch)
         return limit is None or record.sequence < limit
 
@@ -256,8 +285,11 @@ class NetworkPriceMemory:
             found = self._gather(kind, category, pool.stale, week, with_own=with_own)
             for sku in pool.stale or ():
                 pool.answers.pop(sku, None)
-            for sku, rows in found.row_of.items():
-                pool.answers[sku] = MappingProxyType(self._pooled(kind, found, rows, week))
+            summed = self._summed(category, pool.stale, week) if kind == INSIGHTS else {}
+            for sku in found.row_of.keys() | summed.keys():
+                rows = found.row_of.get(sku, [])
+                said = self._pooled(kind, found, rows, week) if rows else {}
+                pool.answers[sku] = MappingProxyType(_surer(said, summed.get(sku, {})))
                 if kind == RANGES:
                     low, high = np.sort(found.numbers[rows, :2], axis=0)[(len(rows) - 1) // 2]  # said: no half cents
                     pool.spans[sku] = int(low), int(high)
@@ -275,7 +307,7 @@ class NetworkPriceMemory:
         records: list[tuple[int, Packed]] = []
         said: set[tuple[int, bytes, bytes]] = set()
         for member, record in sorted(self.heard.newest.get((kind, category), {}).items()):
-            if (member == self.own and not with_own) or week - record.week > AGE_WEEKS_MAX:
+            if member == SUMS_MEMBER or (member == self.own and not with_own) or week - record.week > AGE_WEEKS_MAX:
                 continue
             if kind == RANGES and record.currency != self.currency:
                 continue
@@ -294,6 +326,26 @@ class NetworkPriceMemory:
                 records.append((owners[self._owners[member]], record))
         numbers = np.concatenate(parts) if parts else np.empty((0, 0))
         return _Gathered(row_of, numbers, source, records)
+
+    def _summed(self, category: str, skus: set[str] | None, week: int) -> dict[str, dict[str, Pooled]]:
+        """What the newest sum says of `skus` (None: all); it is a mean over shops already."""
+        record = self.heard.newest.get((INSIGHTS, category), {}).get(SUMS_MEMBER)
+        if record is None or week - record.week > AGE_WEEKS_MAX:
+            return {}
+        found: dict[str, dict[str, Pooled]] = {}
+        age = max(week - record.week, 0)
+        for sku, row in zip(record.rows, record.numbers.astype(np.float64), strict=True):
+            if skus is not None and sku not in skus:
+                continue
+            for at, term in enumerate(TERMS):
+                mean, error = row[2 * at : 2 * at + 2].tolist()
+                if not math.isnan(mean):
+                    rules = TERM_RULES[term]
+                    spread = math.sqrt(error**2 + record.deviation**2 + rules.drift**2 * age)
+                    found.setdefault(sku, {})[term] = Pooled(
+                        mean, spread, rules.between, record.shops, record.owners, record.week, record.deviation
+                    )
+        return found
 
     def _pooled(self, kind: str, found: _Gathered, rows: list[int], week: int) -> dict[str, Pooled]:
         """One item's answers, by part."""
@@ -318,3 +370,12 @@ class NetworkPriceMemory:
             share = min(OWNER_SHARE_MAX, self._roster.policy.owner_share_max)
             answers[name] = combine(values, replace(rules, share_max=share), week=week)
         return answers
+
+
+def _surer(said: dict[str, Pooled], summed: Mapping[str, Pooled]) -> dict[str, Pooled]:
+    """Of each number the one that is known better, as said one by one or as added up."""
+    for term, pooled in summed.items():
+        there = said.get(term)
+        if there is None or math.hypot(pooled.error, pooled.between) < math.hypot(there.error, there.between):
+            said[term] = pooled
+    return said
