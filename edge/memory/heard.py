@@ -6,6 +6,8 @@ Invariants
 - A record counts for as many bytes as the largest of its versions. What once had to go is below the shelf's horizon,
   and nothing below it comes back: without the two, what is held would depend on what came first.
 - A shelf's room follows from how many members there are, not from what others say: nobody can crowd others out.
+- Of one week, other categories go first at other members (by a hash): where there are so many members that not all
+  fits, each category keeps a sample of them, which says nearly as much as all of them.
 
 So what goes first is what is oldest in business time, not what was asked for last: questions change nothing.
 """
@@ -20,7 +22,7 @@ from edge.encoding import cbor
 from edge.memory.packed import FORMS, INSIGHTS, ITEM_DAYS, PRICES, RANGES, TRENDS, Packed
 
 ShelfKey = tuple[bytes, str]  # member, kind
-Priority = tuple[int, int, str]
+Priority = tuple[int, int, int, str]  # week, lot, period, category: the lowest goes first
 _SHARES: Final = {INSIGHTS: 5, TRENDS: 2, RANGES: 2, PRICES: 1, ITEM_DAYS: 2}  # twelfths of a member's room, by kind
 _MEMBERS_LEAST: Final = 64  # members that there is room for at least: a small network's share does not grow for ever
 
@@ -81,13 +83,14 @@ class Heard:
         shelf = self.shelves.get(key)
         if shelf is None:
             shelf = self.shelves[key] = Shelf()
-        if shelf.horizon is not None and record.priority <= shelf.horizon:
+        priority = priority_of(member, record)
+        if shelf.horizon is not None and priority <= shelf.horizon:
             self.counts.forgotten += 1
             return False
         slot = (record.category, record.period)
         old = shelf.records.get(slot)
         if old is None:
-            insort(shelf.order, record.priority)
+            insort(shelf.order, priority)
             self.counts.taken += 1
         elif old.place < record.place:
             self.counts.taken += 1
@@ -141,7 +144,7 @@ class Heard:
             shelf.records[record.category, record.period] = record
             shelf.bytes += record.charge
             self._renew(key[0], record)
-        shelf.order = sorted(record.priority for record in shelf.records.values())
+        shelf.order = sorted(priority_of(key[0], record) for record in shelf.records.values())
         self._fit(key, shelf)
 
     def _renew(self, member: bytes, record: Packed) -> None:
@@ -160,7 +163,7 @@ class Heard:
     def _fit(self, key: ShelfKey, shelf: Shelf) -> None:
         room = self.room(key[1])
         while shelf.bytes > room and shelf.order:
-            _, period, category = shelf.horizon = shelf.order[0]
+            _, _, period, category = shelf.horizon = shelf.order[0]
             self.counts.evicted += 1
             self._remove(key, shelf, (category, period))
 
@@ -168,7 +171,7 @@ class Heard:
         member, kind = key
         record = shelf.records.pop(slot)
         shelf.bytes -= record.charge
-        del shelf.order[bisect_left(shelf.order, record.priority)]
+        del shelf.order[bisect_left(shelf.order, priority_of(member, record))]
         newest = self.newest[kind, record.category]
         if newest[member].period == record.period:
             left = [each for each in shelf.records.values() if each.category == record.category]
@@ -179,6 +182,12 @@ class Heard:
                 if not newest:
                     del self.newest[kind, record.category]
             self._on_change(kind, record.category, record, newest.get(member))
+
+
+def priority_of(member: bytes, record: Packed) -> Priority:
+    """Where a member's record stands when there is no room."""
+    lot = int.from_bytes(blake2b(member + record.category.encode(), digest_size=4).digest(), "big")
+    return record.week, lot, record.period, record.category
 
 
 def cells_of(record: Packed) -> list[object]:

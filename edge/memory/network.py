@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import LocalError
 from edge.limits import NETWORK_MEMORY_BYTES_MAX, POOLED_ANSWERS_MAX
@@ -92,8 +93,8 @@ class _Gathered:
 
     row_of: dict[str, list[int]]  # positions below, by SKU
     numbers: Float  # (r, columns)
-    source: list[int]  # (r,) position in `records`
-    records: list[tuple[int, Packed]]  # owner's number, record
+    told: NDArray[np.int64]  # (r, 4) owner's number, week, shops and owners behind it
+    deviation: Float  # (r,)
 
 
 class NetworkPriceMemory:
@@ -303,8 +304,10 @@ class NetworkPriceMemory:
         owners = {owner: number for number, owner in enumerate(sorted(set(self._owners.values())))}
         row_of: dict[str, list[int]] = {}
         parts: list[Float] = []
-        source: list[int] = []
-        records: list[tuple[int, Packed]] = []
+        told: list[tuple[int, int, int, int]] = []
+        deviation: list[float] = []
+        count: list[int] = []
+        filled = 0
         said: set[tuple[int, bytes, bytes]] = set()
         for member, record in sorted(self.heard.newest.get((kind, category), {}).items()):
             if member == SUMS_MEMBER or (member == self.own and not with_own) or week - record.week > AGE_WEEKS_MAX:
@@ -319,13 +322,20 @@ class NetworkPriceMemory:
             rows = record.rows
             taken = range(len(rows)) if skus is None else [at for at, sku in enumerate(rows) if sku in skus]
             for at in taken:
-                row_of.setdefault(rows[at], []).append(len(source))
-                source.append(len(records))
+                row_of.setdefault(rows[at], []).append(filled)
+                filled += 1
             if len(taken):
                 parts.append(record.numbers[taken].astype(np.float64))
-                records.append((owners[self._owners[member]], record))
+                told.append((owners[self._owners[member]], record.week, record.shops, record.owners))
+                deviation.append(record.deviation)
+                count.append(len(taken))
         numbers = np.concatenate(parts) if parts else np.empty((0, 0))
-        return _Gathered(row_of, numbers, source, records)
+        return _Gathered(
+            row_of,
+            numbers,
+            np.repeat(np.array(told, dtype=np.int64).reshape(-1, 4), count, axis=0),
+            np.repeat(np.array(deviation, dtype=np.float64), count),
+        )
 
     def _summed(self, category: str, skus: set[str] | None, week: int) -> dict[str, dict[str, Pooled]]:
         """What the newest sum says of `skus` (None: all); it is a mean over shops already."""
@@ -350,12 +360,7 @@ class NetworkPriceMemory:
     def _pooled(self, kind: str, found: _Gathered, rows: list[int], week: int) -> dict[str, Pooled]:
         """One item's answers, by part."""
         numbers = found.numbers[rows]
-        who = [found.records[found.source[row]] for row in rows]
-        told = np.array(
-            [(owner, r.week, r.shops, r.owners) for owner, r in who],
-            dtype=np.int64,
-        )
-        deviation = np.array([record.deviation for _, record in who], dtype=np.float64)
+        told, deviation = found.told[rows], found.deviation[rows]
         answers = {}
         for at, (name, rules) in enumerate(_RULES[kind].items()):
             if kind == RANGES:

@@ -136,8 +136,8 @@ def _fill(memory: NetworkPriceMemory, value: object) -> None:
         case [bytes(member), str(kind), horizon, list(records)] if kind in FORMS:
             edge = None
             if isinstance(horizon, list):
-                week, period, category = horizon
-                edge = (week, period, category)
+                week, lot, period, category = horizon
+                edge = (week, lot, period, category)
             try:
                 memory.heard.load((member, kind), edge, [record_of(cells, charge) for charge, *cells in records])
             except (TypeError, ValueError) as error:

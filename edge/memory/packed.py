@@ -59,11 +59,6 @@ class Packed:
         return self.epoch, self.sequence
 
     @property
-    def priority(self) -> tuple[int, int, str]:
-        """What goes first when there is no room: the lowest, which is the oldest week."""
-        return self.week, self.period, self.category
-
-    @property
     def rows(self) -> list[str]:
         """SKUs of the rows, in their order."""
         return self.skus.decode().split("\n")

@@ -178,6 +178,18 @@ def test_the_oldest_weeks_go_and_a_member_crowds_out_nobody() -> None:
     assert memory.counts.forgotten == 1
 
 
+def test_where_not_all_fits_every_category_keeps_some_members() -> None:
+    shops = [shop_of(Network.PRIVATE, number) for number in range(40)]
+    memory = memory_of(shops, bytes_max=64 * 12 * 1000)  # 5,000 bytes for insights: some six records
+    names = [f"category {number:02}" for number in range(12)]
+    for name in names:
+        for shop in shops:
+            memory.apply(shop.member.id, 1, 0, replace(insight(-2.0), category=name))
+    peers = [len(memory.heard.newest[INSIGHTS, name]) for name in names]
+    assert sum(peers) < len(shops) * len(names) * 0.7
+    assert min(peers) > 10
+
+
 def test_of_a_record_larger_than_its_shelf_the_first_rows_are_kept() -> None:
     payload = payload_of(ModelInsight, skus=["", *(f"S{number:03}" for number in range(100))])
     whole = pack(payload, 1, 0, bytes_max=1 << 20)
