@@ -1,5 +1,7 @@
 """Invitation codes: what is written is read, and what was mistyped is named."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,13 @@ def test_a_code_that_was_mistyped_in_any_way_is_never_another_one(
         return
     with pytest.raises(ConfigError):
         Invitation.parse(text)
+
+
+def test_the_example_of_the_formats() -> None:
+    lines = (Path(__file__).parents[3] / "FORMATS.md").read_text(encoding="utf-8").splitlines()
+    at = lines.index("205RM 00108 1G818 60W40 J2GQV")
+    assert Invitation.parse("\n".join(lines[at : at + 6])) == CODE
+    assert [" ".join(line) for line in CODE.lines()] == lines[at : at + 6]
 
 
 def test_lines_in_another_order_are_noticed() -> None:
