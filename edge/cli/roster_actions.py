@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from edge.atomic import replace_file
 from edge.cli.loop import run
 from edge.cli.peers import Traffic, first_of, run_until_stopped
 from edge.cli.roster_common import hand_on, last_day, proposal_path, read_file, say, state_of, week_now, write_new
@@ -137,7 +138,10 @@ def sign(options: argparse.Namespace) -> int:
         async with await Corestore.open(folder.store_directory) as store:
             signed, valid = await sign_proposal(Desk(folder, store, pair), proposal, replaces=options.replace)
         out: Path = options.out or options.file
-        out.write_bytes(signed.encode())
+        try:
+            replace_file(out, signed.encode())
+        except OSError as error:
+            raise ConfigError("--out", f"cannot write {out}: {error.strerror or error}") from None
         if valid:
             text = f"in force here; give {out} to the other signers, or let them fetch the roster"
         else:

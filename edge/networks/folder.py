@@ -64,6 +64,7 @@ class NetworkFolder:
         self.network_id: Final = network_id
         self.network: Final = network
         self.root: Final = root  # 16 bytes; None: the network is open, its roster not encrypted
+        self._identity: KeyPair | None = None
 
     # --- making and finding ------------------------------------------------------------------------------------------
 
@@ -158,8 +159,10 @@ class NetworkFolder:
 
     @property
     def identity(self) -> KeyPair:
-        """The connection key pair; its public key is the member's id."""
-        return FeedStore(self.store_directory).identity()
+        """The connection key pair; its public key is the member's id. Read once: the store must not be busy then."""
+        if self._identity is None:
+            self._identity = FeedStore(self.store_directory).identity()
+        return self._identity
 
     @staticmethod
     def signer_name(kind: FeedKind) -> str:
