@@ -4,11 +4,11 @@ Definitions, with formula, unit and range, stand on the fields; `edge.memory.sta
 repeats them. A period is a week number (`edge.records.history.week_of`): Monday to Sunday, business days.
 """
 
-import math
 from dataclasses import dataclass
 
 from edge.errors import RecordInvalid
 from edge.limits import PRICE_MINOR_MAX
+from edge.records.checks import real
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class PricePoint:
     confidence: float
 
     def __post_init__(self) -> None:
-        _check("success_metric", self.success_metric, -1.0, 1.0)
-        _check("confidence", self.confidence, 0.0, 1.0)
+        real("success_metric", self.success_metric, -1.0, 1.0)
+        real("confidence", self.confidence, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,6 @@ class MarketTrend:
     seasonality: float
 
     def __post_init__(self) -> None:
-        _check("trend", self.trend, -1.0, 1.0)
-        _check("volatility", self.volatility, 0.0, 10.0)
-        _check("seasonality", self.seasonality, 0.25, 4.0)
-
-
-def _check(what: str, value: float, low: float, high: float) -> None:
-    if not math.isfinite(value) or not low <= value <= high:
-        raise RecordInvalid(f"{what} {value} is outside {low}..{high}")
+        real("trend", self.trend, -1.0, 1.0)
+        real("volatility", self.volatility, 0.0, 10.0)
+        real("seasonality", self.seasonality, 0.25, 4.0)
