@@ -198,6 +198,9 @@ ROSTER_CHANGE_WAIT_S: Final = 5.0  # for another process of this box that change
 # --- sums between owners ---------------------------------------------------------------------------------------------
 SUM_MEMBERS_MAX: Final = 128  # of one group; each member's work grows with them: 128 X25519 agreements, 20 KB sent
 SUM_VALUES_MAX: Final = 4096  # coordinates of one sum: more than the items that one release can name usefully
+SUM_ITEMS_MAX: Final = 256  # of one category that a sum can name: two values each
+SUM_CATEGORIES_MAX: Final = 256  # that sums of one network speak of in turns; an assortment has some sixty
+SUM_EARLY_BLOCKS_MAX: Final = 512  # of rounds that are not known here yet; 64 KB at most, some hundred bytes mostly
 SUM_MESSAGE_BYTES_MAX: Final = 64 * 1024  # 4,096 masked values of 7 bytes, or 128 members' shares, fit
 
 # --- health ----------------------------------------------------------------------------------------------------------
@@ -220,5 +223,6 @@ assert KEEPALIVE_S < IDLE_TIMEOUT_S
 assert 2 * REQUESTS_IN_FLIGHT_MAX <= REQUESTS_QUEUED_MAX
 assert BITFIELD_BYTES_MAX * 8 >= WANT_BLOCKS
 assert 7 * SUM_VALUES_MAX + 128 <= SUM_MESSAGE_BYTES_MAX <= BLOCK_BYTES_MAX
+assert 2 * SUM_ITEMS_MAX <= SUM_VALUES_MAX
 assert 144 * SUM_MEMBERS_MAX + 128 <= SUM_MESSAGE_BYTES_MAX
 assert 2 * ROSTER_MEMBERS_MAX + 2 * ROSTER_AUTHORITIES_MAX + 64 <= GROUP_RECORDS_MAX
