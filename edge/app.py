@@ -137,7 +137,7 @@ class Box:
             clock=self._clock,
             health=self.health,
             on_book=self.service.book_changed,
-            on_closed=self.sharing.wake,
+            on_closed=views.prices.day_closed,
         )
         self.health.add_probe("broker", self._broker_state)
         self.health.add_probe("disk", disk_space(config.state))
@@ -204,6 +204,7 @@ class Box:
     def _receipts_durable(self, first: int, records: Sequence[IntakeRecord]) -> None:
         for offset, record in enumerate(records):
             self.views.apply(first + offset, record)
+        self.views.prices.sync()
         self._cycle.days_changed()
 
     async def _append(self, blocks: Sequence[bytes], urgent: bool) -> int:

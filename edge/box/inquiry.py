@@ -8,7 +8,7 @@ blocks {start}                 records of the ledger from `start` on, base64, a 
 metrics                        the Prometheus text exposition; of a running box only
 peers                          the networks: how well connected, with whom; of a running box only
 budget {weeks}                 what left this shop, and the privacy accounts of the last weeks; of a running box only
-insights                       what the networks say, a row a number; of a running box only
+insights {after?}              what the networks say, a row a number, a page of it; of a running box only
 """
 
 import base64
@@ -36,6 +36,7 @@ from edge.records.decision import DecisionBatch
 from edge.records.history import week_of
 
 _CATEGORIES_SHOWN: Final = 100  # of a status
+_NETWORK_SHOWN: Final = ("name", "kind", "mode", "members", "told", "queued", "behind", "heard", "records")
 PAGE_RECORDS_MAX: Final = 2000  # of the ledger in one answer: 10 ms of the loop
 PAGE_BYTES: Final = 1 << 20  # an answer is closed once it holds so much
 
@@ -167,7 +168,7 @@ class Inquiry(Shelves):
             "metrics": lambda _request: exposition(self._registry).decode(),
             "peers": lambda _request: self._sharing.peers(),
             "budget": lambda request: self._sharing.budget(_weeks(request)),
-            "insights": lambda _request: self._sharing.insights(),
+            "insights": lambda request: self._sharing.insights(_text(request, "after") or ""),
         }
 
     def status(self) -> dict[str, object]:
@@ -180,10 +181,7 @@ class Inquiry(Shelves):
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "health": self._health.tree(),
             "network": self._sharing.mode.value,
-            "networks": [
-                {key: each[key] for key in ("name", "kind", "mode", "members", "queued", "behind", "heard", "records")}
-                for each in self._sharing.peers()["networks"]
-            ],
+            "networks": [{key: each[key] for key in _NETWORK_SHOWN} for each in self._sharing.peers()["networks"]],
             "broker_connected": self._service.connected,
             "ledger": {
                 "key": core.key.hex(),

@@ -4,6 +4,8 @@ A day: what was sold of each item at each price. A week, once its last day has c
 demand, and each item's price point. Everything is a function of the box's views; nothing here decides who gets it.
 """
 
+import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final
@@ -20,7 +22,9 @@ from edge.records.money import minor_per_unit
 from edge.records.receipt import MILLI_PER_UNIT
 from edge.records.shared import ModelInsight, PriceRow, PriceUpdate, TrendUpdate
 
+logger = logging.getLogger(__name__)
 WEEK_DAYS: Final = 7
+_STEP: Final = 32  # items asked for between two turns of the loop: some milliseconds of a small box
 
 
 def categories_of(shelf: Shelf) -> dict[str, str]:
@@ -33,22 +37,27 @@ def history_of(memory: LocalPriceMemory, category: str, week: int, weeks: int = 
     return memory.history(category, weeks, last_week=week)
 
 
-def price_updates(memory: LocalPriceMemory, category: str, week: int) -> Iterator[PriceUpdate]:
-    """The price points of the items that sold in `week`; none where nothing did."""
+async def price_updates(memory: LocalPriceMemory, category: str, week: int) -> list[PriceUpdate]:
+    """The price points of the items that sold in `week`; none where nothing did. Runs where the memory lives."""
     history = memory.history(category, 1, last_week=week)
     unit = minor_per_unit(memory.currency)
     rows = []
     for at, sku in enumerate(history.skus):
+        if at % _STEP == 0:
+            await asyncio.sleep(0)
         point = memory.price_point(sku, week)
         if point is not None:
             reference = history.reference[0, at]
             known = 0 if np.isnan(reference) else round(float(reference) * unit)
             rows.append(PriceRow(sku, point, known, round(float(history.units[0, at]) * MILLI_PER_UNIT)))
-    yield from (PriceUpdate(category, week, memory.currency, part) for part in _parts(rows))
+    return [PriceUpdate(category, week, memory.currency, part) for part in _parts(rows)]
 
 
 def trend_update(history: CategoryHistory) -> TrendUpdate | None:
-    """Trends of a category and its items at the history's last week; None where too little was seen."""
+    """Trends of a category and its items at the history's last week; None where too little was seen.
+
+    Milliseconds an item: for a worker thread.
+    """
     analyzer = MarketAnalyzer()
     analyzer.take_history(history)
     week = int(history.weeks[-1])
@@ -57,8 +66,15 @@ def trend_update(history: CategoryHistory) -> TrendUpdate | None:
 
 
 def insight(history: CategoryHistory) -> ModelInsight | None:
-    """What own sales say of the category's demand; None where they say nothing. Tens of ms: for a worker thread."""
-    return evidence(history)
+    """What own sales say of the category's demand; None where they say nothing, or no estimate can be made.
+
+    Tens of milliseconds: for a worker thread.
+    """
+    try:
+        return evidence(history)
+    except Exception as error:  # noqa: BLE001 - as the pricer: an estimate that fails must not end what goes on around it
+        logger.warning("%s has nothing to tell of its demand: %s", history.category, error)
+        return None
 
 
 def week_is_over(week: int, closed_through: int) -> bool:

@@ -12,8 +12,9 @@ import asyncio
 import logging
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from edge.agent.network_state import NetworkPicture, picture
@@ -21,11 +22,12 @@ from edge.atomic import replace_file
 from edge.box.consortium import ConsortiumPublisher
 from edge.box.figures import Figures
 from edge.box.privacy_ledger import PrivacyLedger
-from edge.box.publisher import PrivatePublisher, public_list
+from edge.box.publisher import PrivatePublisher
 from edge.box.views import Views
 from edge.clock import Clock
-from edge.errors import PomonaError, StorageError
+from edge.errors import ConfigError, LocalError, PomonaError, RemoteError, StorageError, StorageFault
 from edge.health.checks import HealthChecks, HealthState
+from edge.memory.due import Due
 from edge.memory.network import NetworkPriceMemory
 from edge.memory.outbox import NodeOutbox
 from edge.memory.sync import Surroundings, SyncManager
@@ -33,7 +35,7 @@ from edge.memory.validator import DataValidator
 from edge.networks.folder import NetworkFolder
 from edge.networks.metrics import MetricsView
 from edge.networks.modes import LinkEvent, Mode, NetworkErrorHandler
-from edge.networks.node import NetworkNode
+from edge.networks.node import NetworkNode, PeerState
 from edge.networks.policy import NetworkPolicy
 from edge.networks.roster import Roster
 from edge.networks.settings import NetworkSettings
@@ -48,6 +50,15 @@ SAVE_S: Final = 600.0  # between two snapshots of what members said; a later sta
 RETRY_S: Final = 10.0  # after a network could not go on
 ROSTER_LOOK_S: Final = 0.5  # while no roster has come
 _DAY_S: Final = 86_400.0
+_SHAPE: Final = (
+    "window_weeks",
+    "receipt_cells_max",
+    "ladder_percent",
+    "ladder_rungs",
+)  # of figures
+TROUBLE: Final = (OSError, StorageError, RemoteError, ConfigError)  # what a network can be in, and a box lives with
+
+Publisher = PrivatePublisher | ConsortiumPublisher
 
 
 class Share:
@@ -60,6 +71,7 @@ class Share:
         *,
         views: Views,
         figures: Figures,
+        ledger: PrivacyLedger,
         clock: Clock,
         health: HealthChecks,
         metrics: MetricsView,
@@ -70,6 +82,7 @@ class Share:
         self.refused: Final[Counter[str]] = Counter()
         self._views = views
         self._figures = figures
+        self._ledger = ledger
         self._clock = clock
         self._health = health
         self._metrics = metrics
@@ -77,8 +90,11 @@ class Share:
         self._links: deque[tuple[LinkEvent, bool]] = deque(maxlen=1024)
         self._link_news = asyncio.Event()
         self._wake = asyncio.Event()
-        self._publisher: PrivatePublisher | ConsortiumPublisher | None = None
+        self._publisher: Publisher | None = None
+        self._shape: tuple[int, ...] = ()  # of the figures that the publisher makes
         self._roster: Roster | None = None
+        self._unlawful = ""  # why our own wishes cannot be followed
+        self._pictures: dict[str, tuple[object, NetworkPicture]] = {}  # by category, with what they were taken of
         self.node: NetworkNode | None = None
         self.sync: SyncManager | None = None
         self.memory: NetworkPriceMemory | None = None
@@ -92,13 +108,26 @@ class Share:
     @property
     def policy(self) -> NetworkPolicy | None:
         """As this box holds it; None: there is no roster yet, or the box's own wishes are looser than the network's."""
-        if self.node is None:
-            return None
+        check = f"network_{self.name}_policy"
         try:
-            return self.node.policy
-        except PomonaError as error:
-            self._health.report(f"network_{self.name}_policy", HealthState.DEGRADED, str(error))
+            found = None if self.node is None else self.node.policy
+        except ConfigError as error:
+            if self._unlawful != str(error):
+                self._unlawful = str(error)
+                self._health.report(check, HealthState.DEGRADED, f"nothing is shared: {error}")
             return None
+        if self._unlawful:
+            self._unlawful = ""
+            self._health.report(check, HealthState.OK)
+        return found
+
+    @property
+    def _reading(self) -> NetworkPolicy | None:
+        """The policy for what comes in: the network's where our own cannot be, but never more live than we wished."""
+        policy, roster = self.policy, None if self.node is None else self.node.roster
+        if policy is not None or roster is None:
+            return policy
+        return replace(roster.policy, live_use=roster.policy.live_use and self.settings.stricter.live_use is not False)
 
     async def open(self) -> None:
         """Open what is on the disk. Raises `StorageError`, `ConfigError`."""
@@ -106,50 +135,72 @@ class Share:
             self.folder, self.settings, clock=self._clock, metrics=self._metrics, on_link=self._linked
         )
 
-    async def prepare(self, ledger: PrivacyLedger | None) -> None:
-        """With the roster that is known, if one is: memory, gate, and what may go out. Raises `StorageError`."""
+    async def prepare(self) -> None:
+        """With the roster that is known, if one is: memory, gate, and the way out. Raises `StorageError`."""
         node = self.node
         if node is None or node.roster is None or self.sync is not None:
             return
         roster = self._roster = node.roster
         memory = NetworkPriceMemory(roster, currency=self._views.memory.currency, own=node.member)
-        validator = DataValidator(roster.network_id, self._refusal)
-        self._publisher = self._way_out(roster, ledger)
         sync = SyncManager(
             memory,
-            validator,
+            DataValidator(roster.network_id, self._refusal),
             node,
             self._surroundings,
             outbox=NodeOutbox(node, self.folder.epochs) if self.settings.share else None,
-            publisher=self._publisher,
+            publisher=self if self.settings.share else None,
         )
         try:
             image = await asyncio.to_thread((self.folder.directory / MEMORY_FILE).read_bytes)
         except OSError:
             image = None
         await sync.start(image)
+        await self._find_way_out()
         self.memory, self.sync = memory, sync
 
-    def _way_out(self, roster: Roster, ledger: PrivacyLedger | None) -> "PrivatePublisher | ConsortiumPublisher | None":
-        policy = self.policy
-        if not self.settings.share or policy is None:
-            return None
-        if roster.network is Network.PRIVATE:
-            return PrivatePublisher(roster.network_id, self._views, self._figures.daybook)
-        if ledger is None:
-            return None
-        newest = self._views.days.newest
-        start = 0 if newest is None else week_of(newest)
-        anonymiser = Anonymiser(
-            terms_of(roster, policy), public_list(self._views), ledger.budget, secrets.randbits, start
-        )
-        self._figures.add(anonymiser, self.folder.directory)
-        return ConsortiumPublisher(anonymiser, self._views, self._terms)
+    async def _find_way_out(self) -> None:
+        """Have a publisher that fits the roster and our own wishes; none where there is no lawful one now."""
+        policy, roster = self.policy, None if self.node is None else self.node.roster
+        if not self.settings.share or policy is None or roster is None:
+            self._publisher = None
+        elif roster.network is Network.PRIVATE:
+            if self._publisher is None:
+                self._figures.want_days()
+                self._publisher = PrivatePublisher(roster.network_id, self._views, self._figures.daybook)
+        else:
+            await self._find_layers(roster, policy)
+
+    async def _find_layers(self, roster: Roster, policy: NetworkPolicy) -> None:
+        ledger, newest = await self._ledger.under(policy.privacy), self._views.days.newest
+        shape = _shape_of(policy)
+        if ledger is None or newest is None:  # weeks are counted from the first that is sold in
+            self._publisher = None
+        elif self._publisher is None or shape != self._shape:
+            changed, self._shape = self._shape not in ((), shape), shape
+            start = week_of(newest) + 1  # the first that is whole
+            terms, listed = terms_of(roster, policy), self._views.public_list()
+            anonymiser = Anonymiser(terms, listed, ledger, secrets.randbits, start)
+            self._figures.add(anonymiser, self.folder.directory, fresh=changed)
+            self._publisher = ConsortiumPublisher(anonymiser, self._views, self._terms)
 
     def _terms(self) -> Terms | None:
         policy = self.policy
         roster = None if self.node is None else self.node.roster
-        return None if policy is None or roster is None else terms_of(roster, policy)
+        if policy is None or roster is None or _shape_of(policy) != self._shape:
+            return None
+        return terms_of(roster, policy)
+
+    # --- what the exchange asks --------------------------------------------------------------------------------------
+
+    def due(self, week_now: int) -> Iterator[Due]:
+        """Everything that may be told now."""
+        if self._publisher is not None:
+            yield from self._publisher.due(week_now)
+
+    def told(self, due: Due) -> None:
+        """It stands in a feed."""
+        if self._publisher is not None:
+            self._publisher.told(due)
 
     # --- at work -----------------------------------------------------------------------------------------------------
 
@@ -163,26 +214,36 @@ class Share:
             tasks.create_task(self._exchange(node))
 
     async def close(self) -> None:
-        """Keep what is known, and close everything. Again: nothing."""
+        """Keep what is known, and close everything. Again: nothing. Raises `StorageError`."""
         self.modes.close()
         if self.sync is not None:
             await self._save()
-        if self.node is not None:
-            await self.node.close()
-            self.node = None
+            self.sync = None
+        node, self.node = self.node, None
+        if node is not None:
+            await node.close()
 
     def wake(self) -> None:
-        """Something may have become due."""
+        """Something may have become due, and what spoke of a week to come may speak of this one."""
+        if self.sync is not None and self.sync.held:
+            self.sync.retry()
         self._wake.set()
 
     async def _stay_connected(self, node: NetworkNode) -> None:
-        check = f"network_{self.name}_port"
+        check, loop = f"network_{self.name}_port", asyncio.get_running_loop()
+        trouble = False
         while True:
+            well = loop.call_later(RETRY_S, lambda: self._health.report(check, HealthState.OK)) if trouble else None
             try:
                 await node.run()
-            except* OSError as group:
-                why = group.exceptions[0]
-                self._health.report(check, HealthState.DEGRADED, f"cannot listen on {self.settings.listen}: {why}")
+            except* TROUBLE as group:
+                why = _first(group)
+                where = f"cannot listen on {self.settings.listen}: " if isinstance(why, OSError) else ""
+                self._health.report(check, HealthState.DEGRADED, f"{where}{why}; tried again")
+                trouble = True
+            finally:
+                if well is not None:
+                    well.cancel()
             await asyncio.sleep(RETRY_S)
 
     async def _follow_links(self) -> None:
@@ -197,52 +258,66 @@ class Share:
     async def _exchange(self, node: NetworkNode) -> None:
         """Once a roster has come: take in what members say, tell what is due, keep both over a restart."""
         while self.sync is None:
-            await asyncio.sleep(ROSTER_LOOK_S)
-            if node.roster is not None:
-                await self.prepare(None)
+            try:
+                await self.prepare()
+            except TROUBLE as error:
+                self.report_trouble(error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                if self.sync is None:
+                    await asyncio.sleep(ROSTER_LOOK_S)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.sync.run())
-            tasks.create_task(self._tell())
-            tasks.create_task(self._tidy(node))
+            tasks.create_task(self._tell(self.sync))
+            tasks.create_task(self._tidy(node, self.sync))
 
-    async def _tell(self) -> None:
-        assert self.sync is not None
-        check = f"network_{self.name}_sharing"
+    def report_trouble(self, error: BaseException) -> None:
+        """What is shared, and what members say, waits for this."""
+        self._health.report(f"network_{self.name}_sharing", HealthState.DEGRADED, f"what is due waits: {error}")
+
+    async def _tell(self, sync: SyncManager) -> None:
         while True:
             self._wake.clear()
+            failures = sync.counts.failures
             try:
+                await self._find_way_out()
+                await self._figures.catch_up()
                 if self._publisher is not None:
                     await self._publisher.prepare()
-                    await self.sync.sync(self._week_now())
-                self._health.report(check, HealthState.OK)
+                await sync.sync(self._week_now())
+                if sync.counts.failures == failures:
+                    self._health.report(f"network_{self.name}_sharing", HealthState.OK)
+                else:
+                    self.report_trouble(StorageError("our own feeds cannot be written", fault=StorageFault.IO))
+            except LocalError:
+                raise
             except PomonaError as error:
-                self._health.report(check, HealthState.DEGRADED, f"what is due waits: {error}")
+                self.report_trouble(error)
             try:
                 async with asyncio.timeout(LOOK_S):
                     await self._wake.wait()
             except TimeoutError:
                 pass
 
-    async def _tidy(self, node: NetworkNode) -> None:
+    async def _tidy(self, node: NetworkNode, sync: SyncManager) -> None:
         """Follow the roster's newer versions; save now and again; end old epochs once a day."""
-        assert self.sync is not None
         loop = asyncio.get_running_loop()
         saved = day = loop.time()
         while True:
             await asyncio.sleep(ROSTER_LOOK_S)
             if node.roster is not None and node.roster is not self._roster:
                 self._roster = node.roster
-                self.sync.retry()
+                sync.retry()
                 self.wake()
             if loop.time() - saved >= SAVE_S:
                 saved = loop.time()
                 await self._save()
             if loop.time() - day >= _DAY_S:
                 day = loop.time()
-                self.sync.retry()
+                sync.retry()
                 try:
                     await node.retain()
-                except StorageError as error:
+                except TROUBLE as error:
                     logger.warning("network %s: closed epochs are not cleared: %s", self.name, error)
 
     async def _save(self) -> None:
@@ -262,7 +337,7 @@ class Share:
             self.folder.epochs(),
             self._clock.wall(),
             floor_ms=self._views.newest_ms,
-            policy=self.policy,
+            policy=self._reading,
             week_now=self._week_now() or None,
         )
 
@@ -286,12 +361,28 @@ class Share:
 
     # --- what is asked of it -----------------------------------------------------------------------------------------
 
-    def picture(self, week: int, categories: tuple[str, ...]) -> NetworkPicture | None:
-        """What prices may know of the network now."""
-        if self.memory is None or self.node is None:
+    async def picture(self, week: int, categories: tuple[str, ...]) -> NetworkPicture | None:
+        """What prices may know of the network now. Only categories of which something was said are pooled again, and
+        the loop gets its turn after each.
+        """
+        memory, policy = self.memory, self._reading
+        if memory is None or self.node is None or policy is None:
             return None
-        connected = len(self.node.peers())
-        return picture(self.memory, connected=connected, week=week, categories=categories, policy=self.policy)
+        whole = picture(memory, connected=0, week=week, categories=(), policy=policy)
+        insights, trends = dict(whole.insights), dict(whole.trends)
+        for category in [category for category in self._pictures if category not in categories]:
+            del self._pictures[category]
+        for category in categories:
+            taken_of = (memory.revisions.get(category, 0), memory.roster.version, week, policy)
+            before, found = self._pictures.get(category, (None, whole))
+            if before != taken_of:
+                found = picture(memory, connected=0, week=week, categories=(category,), policy=policy)
+                self._pictures[category] = (taken_of, found)
+                await asyncio.sleep(0)
+            insights |= found.insights
+            trends |= found.trends
+        connected = 0 if self.node is None else len(self.node.peers())
+        return replace(whole, connected=connected, insights=MappingProxyType(insights), trends=MappingProxyType(trends))
 
     def tree(self) -> dict[str, Any]:
         """For `pomona peers`."""
@@ -306,6 +397,7 @@ class Share:
             "epoch": 0 if roster is None else roster.epoch,
             "version": 0 if roster is None else roster.version,
             "listening": 0 if node is None else node.port,
+            "told": 0 if node is None else sum(node.feeds.lengths().values()),
             "queued": 0 if node is None else node.queued,
             "behind": 0 if node is None else node.behind,
             "heard": 0 if memory is None else len(memory.peers()),
@@ -315,16 +407,22 @@ class Share:
         }
 
 
-def _peer(peer: Any) -> dict[str, Any]:
-    return {name: getattr(peer, name) for name in type(peer).__dataclass_fields__}
+def _peer(peer: PeerState) -> dict[str, Any]:
+    return {field.name: getattr(peer, field.name) for field in fields(peer)}
+
+
+def _shape_of(policy: NetworkPolicy) -> tuple[int, ...]:
+    return tuple(getattr(policy.privacy, name) for name in _SHAPE)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def terms_of(roster: Roster, policy: NetworkPolicy) -> Terms:
     """What the layers must know of a network."""
     owners = roster.owners
     return Terms(roster.network_id, roster.network, len(owners), sum(owners.values()), policy.privacy)
-
-
-def networks_of(state: Path) -> list[NetworkFolder]:
-    """The networks that a box was accepted into. Raises `StorageError`, `ConfigError`."""
-    return [NetworkFolder.open(state, name) for name in NetworkFolder.names(state)]

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge.agent.network_state import TREND_PARTS, MarketContext, NetworkPicture, NetworkState
+from edge.agent.network_state import TREND_PARTS, MarketContext, NetworkState
 from edge.box.figures import Figures
 from edge.box.ledger import Ledger
 from edge.box.privacy_ledger import PrivacyLedger
-from edge.box.share import Share, networks_of
+from edge.box.share import SAVE_S, TROUBLE, Share
 from edge.box.views import Views
 from edge.clock import Clock
-from edge.errors import ConfigError, PomonaError
+from edge.errors import ConfigError
 from edge.health.checks import HealthChecks, HealthState
 from edge.memory.combine import Pooled
 from edge.memory.network import NetworkPriceMemory
+from edge.memory.packed import INSIGHTS, TRENDS
+from edge.networks.folder import NetworkFolder
 from edge.networks.metrics import NetworkMetrics
 from edge.networks.modes import Mode
 from edge.networks.settings import NetworkSettings
@@ -35,6 +37,7 @@ from edge.records.shared import TERMS, Unit
 logger = logging.getLogger(__name__)
 PICTURE_S: Final = 1.0  # between two looks whether what is known has changed
 WEEKS_SHOWN_MAX: Final = 260
+INSIGHT_ROWS_MIN: Final = 500  # of a page, if there are as many: pooling takes the loop 0.1 ms a number
 INSIGHT_COLUMNS: Final = (
     *(("network", "text"), ("kind", "text"), ("category", "text"), ("sku", "text"), ("term", "text"), ("week", "int")),
     *(("mean", "float"), ("error", "float"), ("between", "float"), ("shops", "int"), ("owners", "int")),
@@ -45,14 +48,13 @@ INSIGHT_COLUMNS: Final = (
 class Sharing:
     """The networks of a box. Made by `open`; `run` until cancelled; `close`."""
 
-    def __init__(self, shares: Sequence[Share], figures: Figures, ledger: PrivacyLedger | None, views: Views) -> None:
-        self.shares: Final = tuple(shares)
+    def __init__(self, shares: Sequence[Share], figures: Figures, ledger: PrivacyLedger, views: Views) -> None:
+        self.shares: Final = shares
         self._figures = figures
         self._ledger = ledger
         self._views = views
         self._state = NetworkState(0)
         self._seen: tuple[object, ...] = ()
-        self._figures_position = 0
 
     @classmethod
     async def open(
@@ -71,39 +73,46 @@ class Sharing:
 
         Raises `ConfigError` for a section of a network that this box is not in.
         """
-        folders = {folder.name: folder for folder in networks_of(state)}
+        names = NetworkFolder.names(state)
         for name in settings:
-            if name not in folders:
-                known = ", ".join(folders) or "none"
+            if name not in names:
+                known = ", ".join(names) or "none"
                 raise ConfigError(
                     f"networks.{name}", f"this box was not accepted into it (`pomona roster accept`); known: {known}"
                 )
-        figures = Figures(ledger, views)
+        figures, privacy = Figures(ledger, views), PrivacyLedger(state, health)
         shares: list[Share] = []
-        for name, folder in folders.items():
-            share = Share(
-                folder,
-                settings.get(name, NetworkSettings()),
-                views=views,
-                figures=figures,
-                clock=clock,
-                health=health,
-                metrics=metrics.of(name),
-                on_refused=on_refused,
-            )
-            try:
-                await share.open()
-            except PomonaError as error:
-                health.report(f"network_{name}", HealthState.DEGRADED, f"left out: {error}")
-                continue
-            shares.append(share)
-        privacy = await _privacy_ledger(state, shares, health)
-        for share in shares:
-            await share.prepare(privacy)
         sharing = cls(shares, figures, privacy, views)
-        await figures.catch_up()
-        views.on_counted = figures.counted
-        sharing._look()
+        try:
+            for name in names:
+                try:
+                    share = Share(
+                        NetworkFolder.open(state, name),
+                        settings.get(name, NetworkSettings()),
+                        views=views,
+                        figures=figures,
+                        ledger=privacy,
+                        clock=clock,
+                        health=health,
+                        metrics=metrics.of(name),
+                        on_refused=on_refused,
+                    )
+                    await share.open()
+                except TROUBLE as error:
+                    health.report(f"network_{name}", HealthState.DEGRADED, f"left out: {error}")
+                    continue
+                shares.append(share)
+                try:
+                    await share.prepare()
+                except TROUBLE as error:  # tried again while it runs
+                    share.report_trouble(error)
+            await privacy.look()
+            await figures.catch_up()
+            await sharing._look()
+        except BaseException:
+            await sharing.close()
+            raise
+        views.prices.exchanges.extend(shares)
         return sharing
 
     async def run(self) -> None:
@@ -114,18 +123,13 @@ class Sharing:
             tasks.create_task(self._keep_looking(), name="market")
 
     async def close(self) -> None:
-        """Keep what is known, and close everything."""
-        if self.shares:
-            await self._figures.save()
-        for share in self.shares:
-            await share.close()
-        if self._ledger is not None:
-            await self._ledger.close()
-
-    def wake(self) -> None:
-        """A business day has closed: something may have become due."""
-        for share in self.shares:
-            share.wake()
+        """Keep what is known, and close everything. Again: nothing."""
+        await self._figures.save()
+        for close in (*(share.close for share in self.shares), self._ledger.close):
+            try:
+                await close()
+            except TROUBLE as error:
+                logger.warning("networks: not everything is closed: %s", error)
 
     # --- the market --------------------------------------------------------------------------------------------------
 
@@ -136,36 +140,39 @@ class Sharing:
 
     @property
     def mode(self) -> Mode:
-        """How much of its networks the box can reach."""
-        return self._state.mode
+        """How well the box is connected in all its networks together."""
+        modes = {share.modes.mode for share in self.shares}
+        if len(modes) == 1:
+            return modes.pop()
+        return Mode.PARTIAL if modes else Mode.LOCAL_ONLY
 
     async def _keep_looking(self) -> None:
+        saved = asyncio.get_running_loop().time()
         while True:
             await asyncio.sleep(PICTURE_S)
-            self._look()
+            await self._look()
+            if asyncio.get_running_loop().time() - saved >= SAVE_S:
+                saved = asyncio.get_running_loop().time()
+                await self._figures.save()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Renew the picture if anybody was heard, came or went, or a week has begun."""
         newest = self._views.days.newest
         week = 0 if newest is None else week_of(newest)
-        seen = (week, *(self._signs(share) for share in self.shares), tuple(self._views.shelf.categories()))
+        seen = (week, self._views.items_version, *(self._signs(share) for share in self.shares))
         if seen == self._seen:
             return
-        self._seen = seen
         categories = tuple(self._views.shelf.categories())
-        pictures: list[NetworkPicture] = []
-        for share in self.shares:
-            found = share.picture(week, categories)
-            if found is not None:
-                pictures.append(found)
-        self._state = NetworkState(week, tuple(pictures))
+        found = [await share.picture(week, categories) for share in self.shares]
+        self._state = NetworkState(week, tuple(each for each in found if each is not None))
+        self._seen = seen
 
     @staticmethod
     def _signs(share: Share) -> object:
         memory, node = share.memory, share.node
         if memory is None or node is None or node.roster is None:
             return None
-        return memory.counts.taken, node.roster.version, len(node.peers())
+        return memory.counts.taken, memory.roster.version, node.roster.version, len(node.peers())
 
     # --- what is asked of it -----------------------------------------------------------------------------------------
 
@@ -175,42 +182,60 @@ class Sharing:
 
     def budget(self, weeks: int) -> dict[str, Any]:
         """For `pomona budget`: what left, and the accounts of the last `weeks` weeks."""
-        if self._ledger is None:
+        budget = self._ledger.budget
+        if budget is None:
             return {"left": [], "accounts": [], "floor": 0}
-        budget = self._ledger.budget.budget
-        names = {share.folder.network_id: share.name for share in self.shares}
-        delta = PrivacyRules().delta
+        known = {share.folder.network_id: share for share in self.shares}
         newest = self._views.days.newest
-        last = budget.floor if newest is None else week_of(newest)
+        last = max(budget.floor, 0 if newest is None else week_of(newest))
+        left = []
+        for release in left_this_shop(budget):
+            share = known.get(release.network)
+            policy = None if share is None else share.policy
+            name = release.network.hex()[:8] if share is None else share.name
+            left.append(release.words(name, (PrivacyRules() if policy is None else policy.privacy).delta))
         return {
-            "left": [
-                left.words(names.get(left.network, left.network.hex()[:8]), delta) for left in left_this_shop(budget)
-            ],
+            "left": left,
             "accounts": [_account(each) for each in accounts(budget, last - weeks + 1, weeks)],
             "floor": budget.floor,
         }
 
-    def insights(self) -> dict[str, Any]:
-        """For `pomona export insights`: a row a number that the networks say, with what protects it."""
-        rows = [row for share in self.shares if share.memory is not None for row in _rows(share, share.memory)]
-        return {"columns": [list(column) for column in INSIGHT_COLUMNS], "rows": rows}
+    def insights(self, after: str = "") -> dict[str, Any]:
+        """For `pomona export insights`: a row a number that the networks say, with what protects it.
+
+        A page: of the categories that follow `after` (network, kind and category, a line each), one or more whole ones.
+        `after` of the answer is that of the next page; None: there is none.
+        """
+        begin = tuple(after.split("\n"))
+        places = sorted(
+            ((share.name, kind, category), share, memory)
+            for share in self.shares
+            if (memory := share.memory) is not None
+            for kind in (INSIGHTS, TRENDS)
+            for category in memory.categories(kind)
+            if (share.name, kind, category) > begin
+        )
+        page: dict[str, Any] = {"columns": [list(column) for column in INSIGHT_COLUMNS], "rows": [], "after": None}
+        for number, (place, share, memory) in enumerate(places):
+            page["rows"] += _rows(share, memory, *place[1:])
+            if len(page["rows"]) >= INSIGHT_ROWS_MIN and number + 1 < len(places):
+                return {**page, "after": "\n".join(place)}
+        return page
 
 
-def _rows(share: Share, memory: NetworkPriceMemory) -> Iterator[list[Any]]:
+def _rows(share: Share, memory: NetworkPriceMemory, kind: str, category: str) -> Iterator[list[Any]]:
     cost = _cost(share)
-    for kind, terms in (("insights", TERMS), ("trends", TREND_PARTS)):
-        for category in memory.categories(kind):
-            for sku in memory.skus(kind, category):
-                said = _said(memory, kind, category, sku)
-                for term in terms:
-                    pooled = said.get(term)
-                    if pooled is not None:
-                        what = [share.name, kind, category, sku, term, pooled.week, pooled.mean, pooled.error]
-                        yield [*what, pooled.between, pooled.shops, pooled.owners, *cost, pooled.deviation]
+    for sku in memory.skus(kind, category):
+        said = _said(memory, kind, category, sku)
+        for term in TERMS if kind == INSIGHTS else TREND_PARTS:
+            pooled = said.get(term)
+            if pooled is not None:
+                what = [share.name, kind, category, sku, term, pooled.week, pooled.mean, pooled.error]
+                yield [*what, pooled.between, pooled.shops, pooled.owners, *cost, pooled.deviation]
 
 
 def _said(memory: NetworkPriceMemory, kind: str, category: str, sku: str) -> Mapping[str, Pooled]:
-    if kind == "insights":
+    if kind == INSIGHTS:
         return memory.insights(category, live=False).get(sku, {})
     found = memory.trend(category, sku, live=False)
     return {} if found is None else {part: getattr(found, part) for part in TREND_PARTS}
@@ -243,15 +268,3 @@ def _account(each: Account) -> dict[str, Any]:
     pairs = ((name, f"{name}_cap") for name in ("epsilon", "rho", "year_epsilon", "year_rho"))
     found["share"] = max(found[spent] / found[cap] for spent, cap in pairs)
     return {"unit": each.unit.value, "week": each.week, "week_of": week_start(each.week).isoformat(), **found}
-
-
-async def _privacy_ledger(state: Path, shares: Sequence[Share], health: HealthChecks) -> PrivacyLedger | None:
-    """The ledger, where a network needs one; one that cannot be read lets nothing leave."""
-    rules = [share.policy.privacy for share in shares if share.policy and share.folder.network is not Network.PRIVATE]
-    if not rules:
-        return None
-    try:
-        return await PrivacyLedger.open(state, rules)
-    except PomonaError as error:
-        health.report("privacy", HealthState.DEGRADED, f"nothing leaves: {error}")
-        return None

@@ -14,8 +14,10 @@ from edge.box.days import BusinessDays
 from edge.box.shelf import Shelf
 from edge.box.snapshot import Frozen, Thawed, freeze
 from edge.errors import LocalError, RecordInvalid
-from edge.memory.local import LocalPriceMemory, MemoryConfig, OnCounted
+from edge.memory.local import LocalPriceMemory, MemoryConfig
+from edge.memory.price_memory import P2PPriceMemory
 from edge.pos.intake import Intake
+from edge.privacy.identifiers import Listed, PublicList
 from edge.records.decision import DecisionBatch, decode_decisions
 from edge.records.ledger import BASE, BookRecord, ItemsRecord, Kind, LedgerCodec, ReceiptRecord
 from edge.records.receipt import Receipt
@@ -37,18 +39,15 @@ class Views:
     def __init__(self, config: MemoryConfig, *, currency: str, read_block: Callable[[int], bytes]) -> None:
         self._read_block = read_block
         self.intake = Intake()
-        self.on_counted: OnCounted = _nobody  # told of receipts that count or are taken back, from when it is set
-        self.memory = LocalPriceMemory(
-            config,
-            currency=currency,
-            read_receipt=self._read_receipt,
-            on_counted=self._counted,
-        )
+        self.memory = LocalPriceMemory(config, currency=currency, read_receipt=self._read_receipt)
+        self.prices = P2PPriceMemory(self.memory)  # the way of every receipt: into `memory`, and on to the networks
         self.shelf = Shelf()
         self.days = BusinessDays()
         self.length = 0
         self.newest_ms = 0  # newest wall time in the log: the floor of the box's clock
+        self.items_version = 0  # counts changes of the item file since the start
         self._ahead: set[int] = set()
+        self._listed: tuple[int, PublicList] | None = None  # as of `items_version`
 
     def thaw(self, thawed: Thawed) -> None:
         """Begin from a snapshot; only before any record was applied."""
@@ -87,10 +86,11 @@ class Views:
     def apply(self, index: int, record: Any) -> None:
         """Apply a durable record to every view but the intake, which its own service commits."""
         if isinstance(record, ReceiptRecord):
-            self.memory.apply_receipt(record.receipt, index)
+            self.prices.take(record.receipt, index)
             self.days.observe(record.receipt)
             self.newest_ms = max(self.newest_ms, record.received.ms)
         elif isinstance(record, ItemsRecord):
+            self.items_version += 1
             self.memory.apply_items(record.upserts, self._next_day(), removed=record.removed)
             self.shelf.apply(record)
         elif isinstance(record, BookRecord):
@@ -106,12 +106,17 @@ class Views:
             self.shelf.apply(record)
         self._advance(index)
 
+    def public_list(self) -> PublicList:
+        """What everybody may read at the shelf: items with their category and regular price."""
+        if self._listed is None or self._listed[0] != self.items_version:
+            items = self.shelf.items.values()
+            listed = PublicList(self.memory.currency, [Listed(i.sku, i.category, i.reference_minor) for i in items])
+            self._listed = (self.items_version, listed)
+        return self._listed[1]
+
     def decisions(self, index: int) -> DecisionBatch:
         """The batch of decisions that is record `index`."""
         return decode_decisions(self._read_block(index))
-
-    def _counted(self, position: int, receipt: Receipt, original: int | None) -> None:
-        self.on_counted(position, receipt, original)
 
     def _advance(self, index: int) -> None:
         self._ahead.add(index)
@@ -132,7 +137,3 @@ class Views:
         except RecordInvalid:
             return None
         return record.receipt if isinstance(record, ReceiptRecord) else None
-
-
-def _nobody(_position: int, _receipt: Receipt, _original: int | None) -> None:
-    pass

@@ -71,14 +71,23 @@ def _run(options: argparse.Namespace) -> int:
 
 def _table(options: argparse.Namespace) -> tuple[Sequence[Column], Iterator[Row]]:
     if options.kind == "insights":
-        answer = ask_box(options, "insights")
-        return [tuple(column) for column in answer["columns"]], (tuple(row) for row in answer["rows"])
+        first = ask_box(options, "insights")
+        return [tuple(column) for column in first["columns"]], _insights(options, first)
     from edge.box.reader import ledger_blocks  # noqa: PLC0415 - help needs none of this
     from edge.box.tables import TABLES, rows  # noqa: PLC0415
     from edge.config import load  # noqa: PLC0415
 
     table = TABLES[options.kind]
     return table.columns, rows(table, ledger_blocks(load(options.config)))
+
+
+def _insights(options: argparse.Namespace, page: Any) -> Iterator[Row]:
+    """The rows of a page, and of those that follow it."""
+    while True:
+        yield from map(tuple, page["rows"])
+        if page["after"] is None:
+            return
+        page = ask_box(options, "insights", after=page["after"])
 
 
 def _write_csv(file: TextIO, columns: Sequence[Column], rows: Iterable[Row]) -> int:

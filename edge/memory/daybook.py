@@ -1,12 +1,13 @@
 """What was sold on each business day, by item and price, of the days that are still needed: for the totals that a shop
 gives its own company's other shops.
 
-Fed with every receipt that counts (1) and every one that is taken back (-1), in any order. A day
-is forgotten once its totals are out; what comes in later for it (a late receipt, a post-void of last week) is in the
-week's figures, not in a second message about the day.
+Fed with every receipt that counts and every one that is taken back, in any order. What is behind a day is counted too
+(`receipts`): a day book that began in the middle of a day has only a part of it, and whoever tells a day compares.
+`changes` counts up with each change of a day, so that nobody need look at its rows to know.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
@@ -18,32 +19,62 @@ _Cell = list[int]  # units in thousandths, amount
 _ZERO: Final = (0, 0)
 
 
+@dataclass(slots=True)
+class _Day:
+    receipts: int = 0
+    changes: int = 0
+    cells: dict[tuple[str, int], _Cell] = field(default_factory=dict)  # by SKU and price
+
+
 class DayBook:
     """Totals by (day, SKU, price). Not thread-safe; lives on the event loop."""
 
     def __init__(self) -> None:
-        self._days: dict[int, dict[tuple[str, int], _Cell]] = {}  # by date ordinal
-        self._closed = 0  # days up to this one are out
+        self._days: dict[int, _Day] = {}  # by date ordinal
+        self._closed = 0  # days up to this one are forgotten for good
 
     @property
     def days(self) -> tuple[date, ...]:
         """The days held, oldest first."""
         return tuple(date.fromordinal(day) for day in sorted(self._days))
 
-    def add(self, receipt: Receipt, sign: int) -> None:
-        """Add (1) or take away (-1) a receipt's lines; of a day that is out or too long ago: nothing."""
-        day = receipt.business_day.toordinal()
-        if day <= self._closed:
-            return
-        cells = self._days.get(day)
-        if cells is None:
-            cells = self._days[day] = {}
-            if len(self._days) > DAYBOOK_DAYS_MAX:
-                self.close(date.fromordinal(min(self._days)))
+    def receipts(self, day: date) -> int:
+        """Receipts behind the totals of `day`, less those taken back."""
+        held = self._days.get(day.toordinal())
+        return 0 if held is None else held.receipts
+
+    def changes(self, day: date) -> int:
+        """How often `day` has changed since the start."""
+        held = self._days.get(day.toordinal())
+        return 0 if held is None else held.changes
+
+    def add(self, position: int, receipt: Receipt) -> bool:  # noqa: ARG002 - the caller sees to it that each comes once
+        """Count a receipt; False where its day is forgotten or too long ago."""
+        return self._count(receipt, 1)
+
+    def cancel(self, position: int, receipt: Receipt, original: int) -> bool:  # noqa: ARG002 - as above
+        """Take a receipt back; False where its day is forgotten or too long ago."""
+        return self._count(receipt, -1)
+
+    def _count(self, receipt: Receipt, sign: int) -> bool:
+        ordinal = receipt.business_day.toordinal()
+        if ordinal <= self._closed:
+            return False
+        day = self._days.get(ordinal)
+        if day is None:
+            if len(self._days) >= DAYBOOK_DAYS_MAX:
+                oldest = min(self._days)
+                self.close(date.fromordinal(min(oldest, ordinal)))
+                if ordinal < oldest:
+                    return False
+            day = self._days[ordinal] = _Day()
+        day.receipts += sign
+        day.changes += 1
         for line in receipt.lines:
-            cell = cells.setdefault((line.sku, line.unit_minor), [0, 0])
+            cell = day.cells.setdefault((line.sku, line.unit_minor), [0, 0])
             cell[0] += sign * line.quantity_milli
             cell[1] += sign * line.amount_minor
+        return True
 
     def close(self, day: date) -> None:
         """Forget everything up to `day`, for good."""
@@ -56,8 +87,9 @@ class DayBook:
 
         `categories`: SKU → category. Rows that came out at zero are left out.
         """
+        held = self._days.get(day.toordinal(), _Day())
         found: dict[str, list[DayRow]] = {}
-        for (sku, price), (units, amount) in sorted(self._days.get(day.toordinal(), {}).items()):
+        for (sku, price), (units, amount) in sorted(held.cells.items()):
             category = categories.get(sku)
             if category is not None and (units, amount) != _ZERO:
                 found.setdefault(category, []).append(DayRow(sku, price, units, amount))

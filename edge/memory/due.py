@@ -13,7 +13,7 @@ of a category has been told as a whole and the week after it is over too, its da
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -54,6 +54,12 @@ class Due:
 
     payloads: tuple[Payload, ...]
     token: object
+    contents: tuple[bytes, ...] = field(
+        init=False, repr=False
+    )  # what each payload says, hashed once
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "contents", tuple(map(_content, self.payloads)))
 
     @property
     def urgency(self) -> Urgency:
@@ -94,12 +100,15 @@ class Said:
             oldest = self._newest - SAID_WEEKS
             self._records = {slot: found for slot, found in self._records.items() if found[0] >= oldest}
 
-    def has(self, payload: Payload) -> bool:
-        """Whether it need not be said: it was, or too long ago to know, or corrected too often."""
+    def has(self, payload: Payload, content: bytes | None = None) -> bool:
+        """Whether it need not be said: it was, or too long ago to know, or corrected too often.
+
+        `content`: of `Due.contents`, where it is known.
+        """
         if week_behind(payload) < self._newest - SAID_WEEKS:
             return True
         _, found = self._records.get(_slot(payload), (0, set()))
-        return _content(payload) in found or len(found) >= VERSIONS_MAX
+        return (content or _content(payload)) in found or len(found) >= VERSIONS_MAX
 
     def covers(self, day: ItemDay, week_now: int) -> bool:
         """Whether the day's week has been told as a whole, and that was not just now."""
@@ -123,7 +132,7 @@ def choose(
 
     At most DUE_AT_ONCE_MAX at once. What is told counts as unfetched from then on.
     """
-    fresh = [due for due in dues if not all(said.has(payload) for payload in due.payloads)]
+    fresh = [due for due in dues if not all(map(said.has, due.payloads, due.contents))]
     now: list[Due] = []
     waiting = covered = 0
     for due in sorted(fresh, key=lambda due: (due.urgency, -due.week)):  # of equals the newest week: it is worth most

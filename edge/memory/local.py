@@ -109,7 +109,7 @@ class LocalPriceMemory:
         on_counted: OnCounted | None = None,
     ) -> None:
         self.config = config
-        self._on_counted = on_counted
+        self.on_counted = on_counted
         self.currency = currency
         self.counts = MemoryCounts()
         self.arrivals = Arrivals()
@@ -159,8 +159,8 @@ class LocalPriceMemory:
         self._follow_catalogue()
 
     def _tell(self, ledger_index: int, receipt: Receipt, original: int | None) -> None:
-        if self._on_counted is not None and receipt.currency == self.currency:
-            self._on_counted(ledger_index, receipt, original)
+        if self.on_counted is not None and receipt.currency == self.currency:
+            self.on_counted(ledger_index, receipt, original)
 
     def _cancel(self, post_void: Receipt, ledger_index: int) -> None:
         target = post_void.voids

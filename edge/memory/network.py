@@ -109,6 +109,7 @@ class NetworkPriceMemory:
         self.week = 0  # the newest that anybody spoke of
         self.incomplete = False  # something that should be here is not: to be told everything again
         self.changed: set[tuple[str, str]] = set()  # kinds and categories whose answers changed; the publisher's
+        self.revisions: dict[str, int] = {}  # by category: counts what changed of it since the start
         self._pools: OrderedDict[tuple[str, str, bool], _Pool] = OrderedDict()
         self._owners: dict[bytes, str] = {}
         self._roster = roster
@@ -265,6 +266,7 @@ class NetworkPriceMemory:
         if kind not in _RULES:
             return
         self.changed.add((kind, category))
+        self.revisions[category] = self.revisions.get(category, 0) + 1
         for with_own in (False, True):
             pool = self._pools.get((kind, category, with_own))
             if pool is not None and pool.stale is not None:

@@ -195,7 +195,7 @@ class NetworkNode:
         """The network's policy, as this box has tightened it."""
         if self._roster is None:
             return None
-        return self._settings.stricter.policy(self._roster.policy, f"networks.{self.name}")
+        return self._settings.stricter.policy(self._roster.policy, f"networks.{self.name}.stricter")
 
     @property
     def port(self) -> int:

@@ -28,8 +28,8 @@ def cells(book: DayBook, day: date) -> dict[tuple[str, str, int], tuple[int, int
 
 def test_a_day_is_summed_by_category_item_and_price() -> None:
     book = DayBook()
-    book.add(receipt(MONDAY, ("b", 200, 1), ("a", 100, 2), ("c", 300, 1)), 1)
-    book.add(receipt(MONDAY, ("a", 100, 1), ("a", 90, 1)), 1)
+    book.add(0, receipt(MONDAY, ("b", 200, 1), ("a", 100, 2), ("c", 300, 1)))
+    book.add(0, receipt(MONDAY, ("a", 100, 1), ("a", 90, 1)))
     assert [(total.category, len(total.rows)) for total in book.totals(MONDAY, CATEGORIES, "EUR")] == [
         ("juice", 3),
         ("tea", 1),
@@ -45,43 +45,58 @@ def test_a_day_is_summed_by_category_item_and_price() -> None:
 def test_what_is_taken_back_leaves_no_row() -> None:
     book = DayBook()
     sale = receipt(MONDAY, ("a", 100, 2))
-    book.add(sale, 1)
-    book.add(sale, -1)
+    assert book.add(0, sale)
+    assert book.cancel(1, sale, 0)
+    assert (book.receipts(MONDAY), book.changes(MONDAY)) == (0, 2)
     assert list(book.totals(MONDAY, CATEGORIES, "EUR")) == []
 
 
 def test_items_of_no_category_stay_here() -> None:
     book = DayBook()
-    book.add(receipt(MONDAY, ("unlisted", 100, 2)), 1)
+    book.add(0, receipt(MONDAY, ("unlisted", 100, 2)))
     assert list(book.totals(MONDAY, CATEGORIES, "EUR")) == []
 
 
 def test_a_day_that_is_out_is_never_begun_again() -> None:
     book = DayBook()
-    book.add(receipt(MONDAY, ("a", 100, 1)), 1)
+    book.add(0, receipt(MONDAY, ("a", 100, 1)))
     book.close(MONDAY)
-    book.add(receipt(MONDAY, ("a", 100, 1)), 1)
+    book.add(0, receipt(MONDAY, ("a", 100, 1)))
     assert list(book.days) == []
-    book.add(receipt(MONDAY + timedelta(days=1), ("a", 100, 1)), 1)
+    book.add(0, receipt(MONDAY + timedelta(days=1), ("a", 100, 1)))
     assert list(book.days) == [MONDAY + timedelta(days=1)]
 
 
 def test_days_that_never_close_are_bounded() -> None:
     book = DayBook()
     for number in range(2 * DAYBOOK_DAYS_MAX):
-        book.add(receipt(MONDAY + timedelta(days=number), ("a", 100, 1)), 1)
+        book.add(0, receipt(MONDAY + timedelta(days=number), ("a", 100, 1)))
     assert len(book.days) == DAYBOOK_DAYS_MAX
     assert book.days[-1] == MONDAY + timedelta(days=2 * DAYBOOK_DAYS_MAX - 1)
+    assert not book.add(0, receipt(MONDAY, ("a", 100, 1)))
+    assert len(book.days) == DAYBOOK_DAYS_MAX
+
+
+def test_a_day_before_all_others_is_too_old_for_a_full_book() -> None:
+    book = DayBook()
+    for number in range(DAYBOOK_DAYS_MAX):
+        book.add(0, receipt(MONDAY + timedelta(days=number), ("a", 100, 1)))
+    assert not book.cancel(1, receipt(MONDAY - timedelta(days=400), ("a", 100, 1)), 0)
+    assert book.days[0] == MONDAY
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.integers(1, 3), st.sampled_from((1, -1)))))
 def test_totals_are_the_sums_in_any_order(events: list[tuple[int, str, int, int]]) -> None:
     book = DayBook()
     units: Counter[tuple[int, str, int]] = Counter()
+    receipts: Counter[int] = Counter()
     for day, sku, price, sign in events:
-        book.add(receipt(MONDAY + timedelta(days=day), (sku, price, 1)), sign)
+        sale = receipt(MONDAY + timedelta(days=day), (sku, price, 1))
+        assert book.add(0, sale) if sign > 0 else book.cancel(1, sale, 0)
         units[day, sku, price] += sign
+        receipts[day] += sign
     for day in range(4):
+        assert book.receipts(MONDAY + timedelta(days=day)) == receipts[day]
         found = cells(book, MONDAY + timedelta(days=day))
         assert {
             (CATEGORIES[sku], sku, price): (1000 * n, price * n)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_memory import MONDAY, WEEK, fed, line, memory_over, post_void, receipt, rows_of
+from support_memory import MONDAY, fed, line, memory_over, post_void, receipt, rows_of
 
 from edge.errors import LocalError, RecordInvalid, StorageError, StorageFault
 from edge.memory.price_memory import P2PPriceMemory
@@ -24,9 +24,6 @@ class Ledger:
         self.records.append(given)
         self._steps.append("log")
         return len(self.records) - 1
-
-    def read(self, index: int) -> Receipt | None:
-        return self.records[index]
 
 
 class Sums:
@@ -63,16 +60,10 @@ class Sums:
 
 class Wire:
     def __init__(self, steps: list[str]) -> None:
-        self.weeks: list[int] = []
-        self.broken = False
         self._steps = steps
 
-    async def sync(self, week_now: int) -> int:
-        if self.broken:
-            raise LocalError("a bug")
-        self.weeks.append(week_now)
+    def wake(self) -> None:
         self._steps.append("sync")
-        return 0
 
 
 class Shop:
@@ -91,7 +82,6 @@ class Shop:
         self.memory = P2PPriceMemory(
             self.local,
             append=self.ledger.append,
-            read_receipt=self.ledger.read,
             accumulators=[self.sums],
             exchanges=[self.wire],
         )
@@ -100,11 +90,9 @@ class Shop:
 async def test_the_steps_come_in_their_order() -> None:
     shop = Shop()
     assert await shop.memory.update(receipt(1, line("A", 2, 100))) == 0
-    assert shop.steps == ["log", "local", "anonymise", "sync"]
+    assert shop.steps == ["log", "anonymise", "local", "sync"]  # the local memory drives it, from within
     assert rows_of(shop.local) == rows_of(fed(receipt(1, line("A", 2, 100))))
     assert shop.sums.total == 200
-    assert shop.wire.weeks == [WEEK]
-    assert shop.memory.week == WEEK
 
 
 async def test_without_the_ledger_nothing_has_happened() -> None:
@@ -130,7 +118,7 @@ async def test_where_the_local_memory_breaks_nothing_goes_further_and_the_ledger
         await shop.memory.update(receipt(1, line("A", 2, 100)))
     assert shop.steps == ["log"]
     again = Shop(shop.ledger.records)
-    again.memory.replay(again.ledger.records[0], 0)
+    again.memory.take(again.ledger.records[0], 0)
     assert (rows_of(again.local), again.sums.total) == (rows_of(fed(receipt(1, line("A", 2, 100)))), 200)
 
 
@@ -143,15 +131,25 @@ async def test_what_privacy_refuses_is_counted_and_the_sale_stands() -> None:
     assert rows_of(shop.local) != {}
 
 
-async def test_where_telling_breaks_everything_before_stands() -> None:
+async def test_networks_are_woken_when_a_day_begins_or_is_closed_and_not_for_every_sale() -> None:
     shop = Shop()
-    shop.wire.broken = True
+    for number, day in ((1, MONDAY), (2, MONDAY), (3, MONDAY.replace(day=MONDAY.day + 1)), (4, MONDAY)):
+        await shop.memory.update(receipt(number, line("A", 2, 100), day=day))
+    assert shop.steps.count("sync") == 2
+    shop.memory.day_closed()
+    shop.memory.sync()
+    assert shop.steps.count("sync") == 3
+
+
+async def test_what_somebody_else_has_logged_is_taken_and_not_logged_again() -> None:
+    shop = Shop()
+    memory = P2PPriceMemory(shop.local, accumulators=[shop.sums], exchanges=[shop.wire])
     with pytest.raises(LocalError):
-        await shop.memory.update(receipt(1, line("A", 2, 100)))
-    assert shop.steps == ["log", "local", "anonymise"]
-    shop.wire.broken = False
-    await shop.memory.sync()
-    assert shop.wire.weeks == [WEEK]
+        await memory.update(receipt(1, line("A", 2, 100)))
+    memory.take(receipt(1, line("A", 2, 100)), 0)
+    memory.sync()
+    assert shop.steps == ["anonymise", "local", "sync"]
+    assert shop.sums.total == 200
 
 
 async def test_cancelled_sales_are_taken_back_whichever_comes_first() -> None:
@@ -186,9 +184,9 @@ def ledgers(draw: st.DrawFn) -> list[Receipt]:
 def test_after_a_crash_the_ledger_gives_the_same_again(records: list[Receipt]) -> None:
     first, again = Shop(records), Shop(records)
     for index, each in enumerate(records):
-        first.memory.replay(each, index)
+        first.memory.take(each, index)
     for index, each in [*enumerate(records[: len(records) // 2]), *enumerate(records)]:  # a part of it twice
-        again.memory.replay(each, index)
+        again.memory.take(each, index)
     kept = set(range(1, 7)) - {each.voids.sequence for each in records if each.voids is not None}
     assert first.sums.total == sum(2**n for n in kept)
     assert again.sums.total == first.sums.total
