@@ -21,6 +21,7 @@ from edge.agent.network_state import NetworkPicture, picture
 from edge.atomic import replace_file
 from edge.box.consortium import ConsortiumPublisher
 from edge.box.figures import Figures
+from edge.box.market import MarketTree
 from edge.box.privacy_ledger import PrivacyLedger
 from edge.box.publisher import PrivatePublisher
 from edge.box.views import Views
@@ -98,6 +99,7 @@ class Share:
         self.node: NetworkNode | None = None
         self.sync: SyncManager | None = None
         self.memory: NetworkPriceMemory | None = None
+        self._tree: MarketTree | None = None
         self.modes = NetworkErrorHandler(folder.name, health, self._recover)
 
     @property
@@ -142,6 +144,7 @@ class Share:
             return
         roster = self._roster = node.roster
         memory = NetworkPriceMemory(roster, currency=self._views.memory.currency, own=node.member)
+        tree = self._tree = MarketTree(self.folder, node, memory)
         sync = SyncManager(
             memory,
             DataValidator(roster.network_id, self._refusal),
@@ -149,6 +152,7 @@ class Share:
             self._surroundings,
             outbox=NodeOutbox(node, self.folder.epochs) if self.settings.share else None,
             publisher=self if self.settings.share else None,
+            after=tree.update,
         )
         try:
             image = await asyncio.to_thread((self.folder.directory / MEMORY_FILE).read_bytes)
@@ -403,6 +407,7 @@ class Share:
             "heard": 0 if memory is None else len(memory.peers()),
             "records": 0 if memory is None else sum(peer.records for peer in memory.peers()),
             "refused": dict(self.refused),
+            "market": None if self._tree is None or self._tree.key is None else self._tree.key.hex(),
             "peers": [] if node is None else [_peer(peer) for peer in node.peers()],
         }
 
