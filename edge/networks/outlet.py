@@ -157,6 +157,8 @@ class PrivateOutlet(_Outlet):
         """The same for several: one group commit for each kind of feed. Where they stand, kind by kind."""
         tokens = tuple(cleared)
         for token in tokens:
+            if type(token) is not Cleared:
+                raise RecordInvalid("only what the first layer has cleared may enter here", reason="matrix")
             self._check_network(token.network)
         return await self._feeds._append([token.payload for token in tokens])
 
@@ -168,6 +170,8 @@ class _ReleaseOutlet(_Outlet):
         Raises like `PrivateOutlet.append`. Appending a release again after a crash repeats its records, and tells
         nobody more.
         """
+        if type(released) is not Released:  # the type checker says so first; what leaves cannot be called back
+            raise RecordInvalid("only what was released through the privacy ledger may enter here", reason="matrix")
         self._check_network(released.network)
         return await self._feeds._append(released.records)
 
