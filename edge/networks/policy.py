@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edge.errors import ConfigError
-from edge.privacy.rules import Direction, PrivacyRules, check_tightened
+from edge.privacy.rules import LAWFUL_LAG_WEEKS, LAWFUL_OWNERS, Direction, PrivacyRules, check_tightened
 from edge.records.message import Network
 
-OWNERS_MIN: Final = 5
+OWNERS_MIN: Final = LAWFUL_OWNERS
 OWNER_SHARE_MAX: Final = 0.25
-LAG_WEEKS_MIN: Final = 13  # ninety days
+LAG_WEEKS_MIN: Final = LAWFUL_LAG_WEEKS
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from edge.privacy.identifiers import Cell, PublicList
 from edge.privacy.mechanism import RandomBits
 from edge.privacy.released import Cleared, Protected, Released, cleared, durable, encode_payload, released
 from edge.privacy.reservation import ALL, SUMS, Charge, ReleaseKey
-from edge.privacy.rules import MILLI, PrivacyRefused, PrivacyRules
+from edge.privacy.rules import LAWFUL_LAG_WEEKS, LAWFUL_OWNERS, MILLI, PrivacyRefused, PrivacyRules
 from edge.records.market import PriceRange
 from edge.records.message import Network
 from edge.records.receipt import Receipt
@@ -183,7 +183,8 @@ class Anonymiser:
 
         `make` is handed those records and noised counts, and nothing else. Raises `PrivacyRefused`: `network` in a
         private network or for a kind that this one does not take, `source` for a heard record that is not protected,
-        `single` where the public would see one shop, `identifier`, `unlisted` or `item` as `identifiers.clear` says.
+        `single` where the public would see one shop, `owners` where rivals would see less than a sum of owners, `lag`,
+        `identifier`, `unlisted` or `item` as `identifiers.clear` says.
         """
         rules = self.terms.rules
         public = self.terms.kind is Network.PUBLIC
@@ -202,8 +203,13 @@ class Anonymiser:
                 raise PrivacyRefused("a derived record says what protects its sources", reason="source")
             if public and made.protection.shops < max(rules.shops_min, 2):
                 raise PrivacyRefused(f"{made.protection.shops} shops behind a public trend", reason="single")
+            if self.terms.owners > 1:
+                self._check_owners(made.protection)
             return encode_payload([identifiers.clear(made, self._listed, rules.item_level)], ())
 
+        lag = rules.lag_weeks if self.terms.owners < 2 else max(rules.lag_weeks, LAWFUL_LAG_WEEKS)
+        if window.end + lag > self._ledger.budget.floor:
+            raise PrivacyRefused(f"{lag} weeks must pass first", reason="lag")
         sources = tuple(sorted(token.reservation.key for token in own))
         await self._ledger.release(key, (), draw, sources, len(heard))
         return durable(self._ledger, key)
@@ -215,6 +221,16 @@ class Anonymiser:
         """
         keys = [found.key for found in self._ledger.budget.reservations() if found.key.network == self.terms.network]
         return [durable(self._ledger, key) for key in keys if key.kind != SUMS]
+
+    def _check_owners(self, protection: Protection) -> None:
+        """Between owners: made of sums that hide each owner, and of enough of them."""
+        least = max(self.terms.rules.owners_min, LAWFUL_OWNERS)
+        if protection.unit is not Unit.OWNER_WEEK or protection.owners < least:
+            raise PrivacyRefused(
+                f"{protection.owners} owners behind it, protected by {protection.unit}; between owners it takes "
+                f"{least}, protected by {Unit.OWNER_WEEK}",
+                reason="owners",
+            )
 
     def _refusal(self) -> PrivacyRefused | None:
         terms = self.terms

@@ -15,6 +15,8 @@ from edge.errors import ConfigError, PomonaError
 
 MILLI: Final = 1000
 YEAR_WEEKS: Final = 53  # a year for the yearly cap: any 53 weeks in a row, by their numbers
+LAWFUL_OWNERS: Final = 5  # behind anything that rivals see, whatever the rules say ...
+LAWFUL_LAG_WEEKS: Final = 13  # ... and so many weeks old: ninety days
 WINDOWS: Final = (1, 4, 13)  # weeks; a window starts where its number of weeks divides the week number
 
 

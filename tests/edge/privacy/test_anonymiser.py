@@ -328,10 +328,12 @@ async def test_a_trend_is_made_from_what_was_released_at_no_further_cost() -> No
     assert again == made
 
 
-async def derived(terms: Terms, made: Protected, heard: Sequence[Protected] = (trend(),)) -> Released:
+async def derived(
+    terms: Terms, made: Protected, heard: Sequence[Protected] = (trend(),), floor: int = 2904 + 13
+) -> Released:
     disk = Disk()
     found = anonymiser(disk, terms)
-    await found._ledger.raise_floor(2904)
+    await found._ledger.raise_floor(2904 if terms.owners == 1 else floor)
     try:
         return await found.derive(type(made), made.category, WINDOW, own=[], heard=heard, make=lambda *_: made)
     finally:
@@ -363,6 +365,25 @@ async def test_what_may_not_be_derived(terms: Terms, made: Protected, heard: lis
     with pytest.raises(PrivacyRefused) as caught:
         await derived(terms, made, heard)
     assert caught.value.reason == reason
+
+
+RIVALS = dataclasses.replace(PUBLIC, owners=7)  # rules of members who asked for nothing stricter than nothing
+RIVALS = dataclasses.replace(RIVALS, rules=dataclasses.replace(RIVALS.rules, owners_min=1, lag_weeks=0))
+SUM = Protection(Unit.OWNER_WEEK, 1_000_000, 1, 0.1, shops=12, owners=5)
+
+
+async def test_rivals_see_only_what_was_made_of_sums_of_five_owners() -> None:
+    assert (await derived(RIVALS, trend(SUM))).records == (trend(SUM),)
+    for protection in (SHOPS, dataclasses.replace(SUM, owners=4), dataclasses.replace(SHOPS, owners=7)):
+        with pytest.raises(PrivacyRefused) as caught:
+            await derived(RIVALS, trend(protection))
+        assert caught.value.reason == "owners"
+
+
+async def test_rivals_see_nothing_younger_than_ninety_days() -> None:
+    with pytest.raises(PrivacyRefused) as caught:
+        await derived(RIVALS, trend(SUM), floor=2904 + 12)
+    assert caught.value.reason == "lag"
 
 
 async def test_a_public_trend_of_many_shops_passes() -> None:
@@ -400,7 +421,7 @@ async def test_what_left_is_told_in_plain_words() -> None:
     assert monday(2900).isoformat() == "2025-08-04"
     assert "trends of dairy" in lines[1]
     assert lines[1].endswith("made from 1 earlier releases, at no further cost")
-    assert "rho 0.125 (epsilon 3.34 at delta 1e-09) for this owner" in lines[2]
+    assert "rho 0.125 (epsilon 3.06 at delta 1e-09) for this owner" in lines[2]
     shown = accounts(ledger.budget, 2899, 6)
     assert [(one.unit, one.week) for one in shown] == [
         *((Unit.RECEIPT, week) for week in range(2900, 2904)),
