@@ -129,6 +129,7 @@ class SumsDesk:
         self._ended: dict[bytes, str] = {}  # why a round has no sum, as far as was heard
         self._own: dict[bytes, list[bytes]] = {}  # what our own feed held at the start, by round
         self._early: deque[tuple[bytes, bytes, bytes]] = deque(maxlen=SUM_EARLY_BLOCKS_MAX)  # round, sender, block
+        self._unsure = False  # whether our own feed may hold more than is known here
         self._dirty: set[bytes] = set()
         self._said_nothing: dict[tuple[str, int], date] = {}  # when a subject was asked for and nothing was known
 
@@ -138,9 +139,16 @@ class SumsDesk:
         """Read our own feed; before anything is heard. Raises `StorageError`."""
         for block in await self._feed.own():
             try:
-                self._own.setdefault(_round_of(block), []).append(block)
+                own = self._own.setdefault(_round_of(block), [])
             except RemoteError:  # of a newer version of ours
                 continue
+            if block not in own:
+                own.append(block)
+                running = self._running.get(_round_of(block))
+                if running is not None:  # said by this desk, and not known to be durable until now
+                    running.receive(self._feed.member, block)
+                    self._dirty.add(running.digest)
+        self._unsure = False
 
     def rewind(self, cursor: dict[bytes, int]) -> None:
         """Have the feeds of sums read again from their beginning; `cursor` is the sync's, after its own start."""
@@ -188,6 +196,8 @@ class SumsDesk:
             moment = Moment(self._today, moment.now_s)
             self._register(around, moment.today)
             try:
+                if self._unsure:
+                    await self.start()
                 await self._take_part(around, moment.today)
                 while await self._speak(around, moment):
                     pass
@@ -398,10 +408,12 @@ class SumsDesk:
     async def _publish(self, running: Running, blocks: Sequence[bytes]) -> None:
         """Into our own feed; then it is heard here like anybody else's. Raises `StorageError`."""
         digest = running.digest
+        self._unsure = True
         await self._feed.append(digest, [decode(block, digest) for block in blocks])
         for block in blocks:
             self._own.setdefault(digest, []).append(block)
             running.receive(self._feed.member, block)
+        self._unsure = False
         self._dirty.add(digest)
 
     # --- results -----------------------------------------------------------------------------------------------------

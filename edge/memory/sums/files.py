@@ -1,4 +1,4 @@
-"""The files of rounds: one each, named by the round's digest, in the network's folder, readable by their owner alone."""
+"""The files of rounds: one each, named by the round's digest, in the network's folder, for their owner alone."""
 
 import asyncio
 import logging
