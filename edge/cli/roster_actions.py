@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import csv
 import io
+import logging
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -48,6 +49,7 @@ from edge.privacy.rules import PrivacyRules
 from edge.records.message import Network
 from edge.toml import build, read_toml
 
+logger = logging.getLogger(__name__)
 _ID_DIGITS_MIN: Final = 8
 
 
@@ -308,8 +310,14 @@ async def _serving(host: RosterHost, folder: NetworkFolder, store: Corestore) ->
     async def borrow(key: bytes) -> Hypercore:
         return await store.get(key=key, create=False)
 
+    async def lend() -> None:
+        try:
+            await LendingDesk(folder.store_directory, borrow, store.release).run(asyncio.Event())
+        except OSError as error:  # a path too long for a socket: who is let in is let in without it
+            logger.warning("other commands must wait until this one has ended: %s: %s", folder.store_directory, error)
+
     async with asyncio.TaskGroup() as group:
-        group.create_task(LendingDesk(folder.store_directory, borrow, store.release).run(asyncio.Event()))
+        group.create_task(lend())
         group.create_task(host.run())
 
 

@@ -101,6 +101,25 @@ def test_a_company_sets_up_its_shops_and_loses_one(tmp_path: Path) -> None:
     assert done("show", "--state", tmp_path / "1").startswith("shops                    private      " + network)
 
 
+def test_boxes_are_let_in_although_the_path_is_too_long_for_the_socket_of_other_commands(tmp_path: Path) -> None:
+    office = tmp_path / ("long" * 25)
+    done("init", "shops", "--state", office, "--kind", "private")
+    code = values("invite", "shops", "--state", office, "--owner", "acme", "--label", "harbour")["code"]
+    words = command("roster", "serve", "shops", "--state", office, "--listen", "localhost:0", "--json")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            first = json.loads(process.stdout.readline())
+            peer = f"{first['host']}:{first['port']}"
+            joined = done("accept", code, "--state", tmp_path / "box", "--name", "shops", "--connect", peer)
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            assert process.wait(DEADLINE_S) == 0
+        assert b"other commands must wait" in process.stderr.read()
+    assert joined == "this box is a member of shops (private), as harbour of acme"
+
+
 def test_a_box_without_a_network_joins_by_files(tmp_path: Path) -> None:
     office, box, request = tmp_path / "office", tmp_path / "box", tmp_path / "box.request"
     done("init", "shops", "--state", office, "--kind", "private")
