@@ -3,7 +3,8 @@
     item file of the week → (the box prices) → book in force → the week's demand at those prices → receipts, day by day
 
 Virtual time: each lane ends its business day once the box has acknowledged all of it; the next day begins when the
-box's book says that it has looked at the day before. Progress is one JSON object a line, for a screen or a test.
+box's book says that it has looked at the day before. Progress is one JSON object a line, for a screen or a test. Where
+several shops are to live through the same weeks together, somebody sets the pace: a line on stdin, a week.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
@@ -34,7 +35,9 @@ from trainer.sim.calibration import ORANGE_JUICE
 from trainer.sim.randomise import PACKS, draw_shops
 
 DECIDE_TIMEOUT_S: Final = 60.0  # how long the box may take to look at a day
+FIRST_MONDAY: Final = date(2026, 1, 5)  # of a simulation, unless somebody says otherwise
 Report = Callable[[dict[str, object]], None]
+Pace = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,12 @@ class ShoppingPlan:
     pack: str = "stockpiling"
     category: str = "orange juice"
     currency: str = "USD"
-    first_monday: date = date(2026, 1, 5)
+    first_monday: date = FIRST_MONDAY
     minor: int = 100
 
     def __post_init__(self) -> None:
+        if self.first_monday.weekday() != 0:
+            raise ValueError(f"{self.first_monday} is no Monday")
         if not 1 <= self.weeks <= 520:
             raise ValueError(f"{self.weeks} weeks; 1 to 520 can be simulated")
         if self.pack not in PACKS:
@@ -102,13 +107,15 @@ class Shopping:
         books: asyncio.Event,
         item_file: Path | None,
         report: Report,
+        pace: Pace | None = None,
     ) -> None:
-        """`books` is set by the tills whenever one of them has verified a book."""
+        """`books` is set by the tills whenever one of them has verified a book. `pace` is awaited before each week."""
         self._books = books
         self._shop = shop
         self._tills = tills
         self._item_file = item_file
         self._report = report
+        self._pace = pace
         self._counts = {"receipts": 0, "day_ends": 0}
         self._truths: list[WeekTruth] = []
 
@@ -117,6 +124,8 @@ class Shopping:
         plan, world = self._shop.plan, self._shop.world
         await self._priced(None)
         for week in range(plan.weeks):
+            if self._pace is not None:
+                await self._pace()
             days = week_days(plan.first_monday, week)
             prices = self._shelf(days[0])
             sold, truth = world.live_week(prices)
@@ -206,6 +215,7 @@ async def shop_over_mqtt(
     spool: Path,
     item_file: Path | None,
     report: Report,
+    pace: Pace | None = None,
 ) -> None:
     """Simulate `plan` at one till a lane, each with its own `settings`. Ends when all is acknowledged."""
     shop = Shop(plan)
@@ -228,7 +238,19 @@ async def shop_over_mqtt(
             )
             for own, lane in zip(settings, lanes, strict=True)
         ]
-        await Shopping(shop, tills, books=books, item_file=item_file, report=report).run()
+        await Shopping(shop, tills, books=books, item_file=item_file, report=report, pace=pace).run()
+
+
+async def _lines_of_stdin() -> Pace:
+    """Waits for the next line of stdin, each time. Raises `RemoteError` once whoever sets the pace is gone."""
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+
+    async def pace() -> None:
+        if not await lines.readline():
+            raise RemoteError("nobody sets the pace any more", reason="pace")
+
+    return pace
 
 
 def print_report(row: dict[str, object]) -> None:
@@ -239,7 +261,12 @@ def print_report(row: dict[str, object]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`pomona-trainer simulate --mqtt`: one JSON object a line on stdout, the last one with the totals."""
-    plan = ShoppingPlan(weeks=options.weeks, seed=options.seed, pack=options.pack)
+    plan = ShoppingPlan(
+        weeks=options.weeks,
+        seed=options.seed,
+        pack=options.pack,
+        first_monday=options.first_monday or FIRST_MONDAY,
+    )
     if options.only_items:
         if options.items is None:
             raise ConfigError("--only-items", "needs --items FILE.csv")
@@ -256,8 +283,9 @@ def run(options: argparse.Namespace) -> int:
         MqttSettings(host=host, port=int(port), username=lane, password=passwords.get(lane, ""), client_id=lane)
         for lane in lanes
     ]
-    uvloop.run(
-        shop_over_mqtt(
+
+    async def work() -> None:
+        await shop_over_mqtt(
             plan,
             settings=settings,
             lanes=lanes,
@@ -265,6 +293,8 @@ def run(options: argparse.Namespace) -> int:
             spool=options.spool,
             item_file=options.items,
             report=print_report,
+            pace=await _lines_of_stdin() if options.paced else None,
         )
-    )
+
+    uvloop.run(work())
     return 0

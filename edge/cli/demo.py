@@ -5,22 +5,26 @@ import asyncio
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edge.demo.play import Outcome
+    from edge.demo.outcome import Result
     from edge.demo.show import Scene
 
+CATEGORY: Final = "orange juice"
 _EXAMPLES: Final = """\
 examples:
-  pomona demo                                 one shop, three tills, shoppers who react to the published prices
+  pomona demo                                 three shops of one company, their network, and a consortium
+  pomona demo --shops 1                       one shop, three tills, shoppers who react to the published prices
   pomona demo --data sales.csv.gz             recorded sales of three stores, one box each, in shadow
   pomona demo --keep ./shop                   keep it; then: pomona why own-label-64 --config ./shop/box-1/pomona.toml
 
-Exit code 0: receipts published = acknowledged = in the log, and every decision lies inside the guard. 1: not so.
+Exit code 0: in every shop receipts published = acknowledged = in the log, every decision lies inside the guard, every
+shop heard the others completely and refused nothing, and the consortium's sums came out. 1: not so.
 """
 
 
@@ -35,10 +39,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--data", type=Path, metavar="FILE.csv[.gz]", help="replay these sales instead, in shadow")
     parser.add_argument("--stores", type=int, default=3, metavar="N", help="with --data: the first N (default 3)")
+    parser.add_argument("--shops", type=int, default=3, metavar="N", help="simulated shops (default 3); 1: no network")
     parser.add_argument("--weeks", type=int, default=52, metavar="N", help="simulated weeks (default 52)")
     parser.add_argument("--shadow", type=int, metavar="N", help="weeks in shadow before prices go live (default: half)")
-    parser.add_argument("--seed", type=int, default=1, help="of the simulated shop (default 1)")
-    parser.add_argument("--lanes", type=int, default=3, metavar="N", help="tills of the simulated shop (default 3)")
+    parser.add_argument("--seed", type=int, default=1, help="of the simulated shops (default 1)")
+    parser.add_argument("--lanes", type=int, default=3, metavar="N", help="tills of a simulated shop (default 3)")
     parser.add_argument("--messages-max", type=int, default=30_000, metavar="N", help="with --data, in all")
     parser.add_argument("--broker", default="auto", choices=("auto", "mosquitto", "embedded"), help="default auto")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make the shop here and keep it")
@@ -48,42 +53,47 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _run(options: argparse.Namespace) -> int:
-    for name, high in (("stores", 16), ("weeks", 260), ("lanes", 16)):
+    for name, high in (("stores", 16), ("shops", 8), ("weeks", 260), ("lanes", 16)):
         if not 1 <= getattr(options, name) <= high:
             raise ConfigError(f"--{name}", f"{getattr(options, name)} is outside 1..{high}")
     if options.shadow is not None and not 0 <= options.shadow < options.weeks:
         raise ConfigError("--shadow", f"{options.shadow} is outside 0..{options.weeks - 1}")
     try:
-        from edge.demo.play import as_json, summary  # noqa: PLC0415 - loaded for this command alone
-        from edge.demo.show import Scene  # noqa: PLC0415
+        from edge.demo.show import Scene  # noqa: PLC0415 - loaded for this command alone
+        from edge.demo.words import as_json, summary  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigError("demo", f"{error.name} is not installed; pip install 'pomona[demo]'") from None
     if options.keep is not None and options.keep.exists():
         raise ConfigError("--keep", f"{options.keep} exists already")
     folder = options.keep or Path(tempfile.mkdtemp(prefix="pomona-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
-    title = "Pomona: recorded sales, in shadow" if options.data else "Pomona: a shop that prices for itself"
-    scene = Scene(title, "USD")
+    scene = Scene(_title(options), "USD")
     begun = time.monotonic()
     try:
-        outcomes = asyncio.run(_play(options, folder, scene))
+        result = asyncio.run(_play(options, folder, scene))
         seconds = time.monotonic() - begun
-        print(as_json(outcomes, scene, seconds) if options.json else summary(outcomes, scene) + f"\n{seconds:.0f} s")
+        print(as_json(result, scene, seconds) if options.json else summary(result, scene) + f"\n{seconds:.0f} s")
     finally:
         if options.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
-    return 0 if all(outcome.good for outcome in outcomes) else 1
+    return 0 if result.good else 1
 
 
-async def _play(options: argparse.Namespace, folder: Path, scene: "Scene") -> "list[Outcome]":
-    from edge.demo.play import (  # noqa: PLC0415
-        CATEGORY,
-        read_sales,
-        replays,
-        shoppers,
-    )
+def _title(options: argparse.Namespace) -> str:
+    if options.data is not None:
+        return "Pomona: recorded sales, in shadow"
+    if options.shops == 1:
+        return "Pomona: a shop that prices for itself"
+    return f"Pomona: {options.shops} shops that price for themselves, and learn from each other"
+
+
+async def _play(options: argparse.Namespace, folder: Path, scene: "Scene") -> "Result":
+    from edge.demo.company import Company  # noqa: PLC0415
+    from edge.demo.consortium import show  # noqa: PLC0415
+    from edge.demo.replays import read_sales, replays  # noqa: PLC0415
     from edge.demo.show import screen  # noqa: PLC0415
     from edge.demo.stage import BoxPlan, free_ports  # noqa: PLC0415
+    from edge.demo.timeline import timeline  # noqa: PLC0415
 
     def plan(store: int, port: int, lanes: int) -> BoxPlan:
         return BoxPlan(
@@ -98,11 +108,12 @@ async def _play(options: argparse.Namespace, folder: Path, scene: "Scene") -> "l
 
     with screen(plain=options.plain or options.json) as shown:
         if options.data is None:
-            (port,) = free_ports(1)
-            shadow = options.weeks // 2 if options.shadow is None else options.shadow
-            return await shoppers(
-                plan(1, port, options.lanes), scene, shown, weeks=options.weeks, shadow=shadow, seed=options.seed
-            )
+            ports = free_ports(options.shops)
+            plans = [plan(number, port, options.lanes) for number, port in enumerate(ports, 1)]
+            times = timeline(options.weeks, options.shops, options.shadow)
+            company = Company(plans, times, scene, shown, seed=options.seed, shadow=options.shadow)
+            result = await company.play()
+            return result if options.shops == 1 else replace(result, consortium=show(options.seed))
         rows = read_sales(options.data)
         stores = sorted({row.store for row in rows})[: options.stores]
         if not stores:

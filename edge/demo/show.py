@@ -26,6 +26,7 @@ class Scene:
     currency: str
     begun: float = field(default_factory=time.monotonic)
     day: str = "-"
+    event: str = ""  # what is happening besides sales
     weeks: int = 0
     weeks_done: int = 0
     rung: dict[str, int] = field(default_factory=dict)  # shop → messages rung
@@ -76,6 +77,10 @@ class Lines:
         if scene.truth_value is not None:
             parts.append(f"profit against the owner's prices: {_estimate(scene)}, in truth {scene.truth_value:+,.0f}")
         print("  ".join(parts), file=sys.stderr, flush=True)
+        for shop, network in _networks(scene):
+            print(f"        shop {shop}  {network_words(network)}", file=sys.stderr, flush=True)
+        if scene.event:
+            print(f"        {scene.event}", file=sys.stderr, flush=True)
 
 
 class LiveScreen:
@@ -100,7 +105,9 @@ class LiveScreen:
 
 def render(scene: Scene) -> Group:
     """The whole screen."""
-    return Group(Panel(_head(scene), title=scene.title, title_align="left"), _shops(scene), _prices(scene))
+    head = Panel(_head(scene), title=scene.title, title_align="left")
+    networks = [_network_lines(scene)] if _networks(scene) else []
+    return Group(head, _shops(scene), *networks, _prices(scene))
 
 
 def _head(scene: Scene) -> Text:
@@ -116,6 +123,30 @@ def _head(scene: Scene) -> Text:
         text.append("   in truth (which the simulator alone knows) ")
         text.append(f"{scene.truth_value:+,.0f} {scene.currency}", style="bold")
     return text
+
+
+def _networks(scene: Scene) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(shop, network) for shop, status in scene.status.items() for network in status["networks"]]
+
+
+def network_words(network: Mapping[str, Any]) -> str:
+    """How a box is doing in one network, in a line."""
+    mode, others = network["mode"].replace("_", "-"), max(network["members"] - 1, 0)
+    own = f"told {network['told']:,} blocks, {network['queued']:,} of them waiting"
+    return f"{mode}; {own}; knows {network['records']:,} records of {network['heard']} of {others} other shops"
+
+
+def _network_lines(scene: Scene) -> Table:
+    table = Table(expand=True, show_edge=False, pad_edge=False, title=scene.event or None, title_justify="left")
+    for name in ("shop", "network", "", "told", "waiting", "records known", "of shops"):
+        table.add_column(name, justify="left" if name in ("shop", "network", "") else "right")
+    for shop, network in _networks(scene):
+        mode = network["mode"].replace("_", "-")
+        counts = (network["told"], network["queued"], network["records"])
+        others = f"{network['heard']} of {max(network['members'] - 1, 0)}"
+        style = "bold" if mode == "local-only" else ""
+        table.add_row(shop, network["name"], mode, *(f"{count:,}" for count in counts), others, style=style)
+    return table
 
 
 def _estimate(scene: Scene) -> str:

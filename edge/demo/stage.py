@@ -1,7 +1,7 @@
 """The processes of a demonstration: boxes (each with its broker), shoppers or replaying tills. Started, read, ended.
 
     folder/box-1/{pomona.toml, items.csv, state/}      as an owner would write them
-    folder/till-1/...                                  spools of that shop's tills
+    folder/box-1/spool/                                what that shop's tills keep until it is acknowledged
 
 A child's stdout is read line by line; its stderr and a box's log go to files beside it. Children are ended in the
 reverse order of their start, whatever happens.
@@ -13,10 +13,10 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge.box.control import ask
 from edge.errors import PomonaError, RemoteError, StorageError
@@ -25,7 +25,19 @@ from edge.registry.tills import Registry
 
 READY_S: Final = 60.0
 STOP_S: Final = 30.0
+HOST: Final = "127.0.0.1"
 _LINE_BYTES_MAX: Final = 1 << 20
+
+
+NETWORK: Final = "shops"  # what the boxes of the demonstration call their company's network
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Where a box meets the other members of its network: ports on 127.0.0.1."""
+
+    listen: int
+    peers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,7 @@ class BoxPlan:
     lanes: tuple[str, ...]
     category: str
     broker: str  # auto | mosquitto | embedded
+    wiring: Wiring | None = None  # None: the box is in no network
 
     @property
     def gln(self) -> str:
@@ -71,7 +84,7 @@ def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
-            one.bind(("127.0.0.1", 0))
+            one.bind((HOST, 0))
         return [one.getsockname()[1] for one in sockets]
 
 
@@ -86,9 +99,16 @@ def write_config(plan: BoxPlan, mode: str) -> None:
         "[pricing]\n"
         "clock_closes_hours = 0   # virtual time: the tills alone say when a day is over\n\n"
         "[pricing.modes]\n"
-        f'"{plan.category}" = "{mode}"\n',
+        f'"{plan.category}" = "{mode}"\n' + _network(plan.wiring),
         encoding="utf-8",
     )
+
+
+def _network(wiring: Wiring | None) -> str:
+    if wiring is None:
+        return ""
+    peers = ", ".join(f'"{HOST}:{port}"' for port in wiring.peers)
+    return f'\n[networks.{NETWORK}]\nlisten = "{HOST}:{wiring.listen}"\npeers = [{peers}]\n'
 
 
 def prepare(plan: BoxPlan) -> None:
@@ -114,15 +134,15 @@ class Child:
         self.log = log
 
     @classmethod
-    async def start(cls, name: str, arguments: Sequence[str], folder: Path) -> "Child":
-        """Run `python -m arguments`; its stdout can be read with `lines`."""
+    async def start(cls, name: str, arguments: Sequence[str], folder: Path, *, told: bool = False) -> "Child":
+        """Run `python -m arguments`; its stdout can be read with `lines`. `told`: `tell` can write to its stdin."""
         log = folder / f"{name}.log"
         with log.open("ab") as file:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if told else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=file,
                 limit=_LINE_BYTES_MAX,
@@ -137,6 +157,17 @@ class Child:
         code = await self.process.wait()
         if code:
             raise RemoteError(f"{self.name} ended with {code}: {self.last_words()}", reason="child")
+
+    def tell(self, line: str) -> None:
+        """Write a line to its stdin; to one that has ended: nothing."""
+        assert self.process.stdin is not None
+        if not self.process.stdin.is_closing():
+            self.process.stdin.write(line.encode() + b"\n")
+
+    def hang_up(self) -> None:
+        """Close its stdin: no more is said."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
     def last_words(self) -> str:
         """The last line of its log."""
@@ -175,9 +206,29 @@ async def box_ready(plan: BoxPlan, child: Child) -> None:
 
 async def status_of(plan: BoxPlan) -> "dict[str, object] | None":
     """What the box says of itself; None while it does not answer."""
+    return await asked(plan, "status")
+
+
+async def asked(plan: BoxPlan, command: str) -> "dict[str, object] | None":
+    """The box's answer to `command`; None while it does not answer."""
     try:
-        answer = await asyncio.to_thread(ask, plan.state, "status")
+        answer = await asyncio.to_thread(ask, plan.state, command)
     except (StorageError, PomonaError):
         return None
     assert isinstance(answer, dict)
     return answer
+
+
+async def together(*work: Coroutine[Any, Any, object]) -> None:
+    """Run all of it until all is done. The first that fails ends the others, and is raised as it is."""
+    if not work:
+        return
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""`pomona demo`, as a person starts it: short, on both brokers, live and with recorded sales."""
+"""`pomona demo`, as a person starts it: short, on both brokers, one shop and several, and with recorded sales."""
 
 import json
 import subprocess
@@ -23,9 +23,12 @@ def test_a_live_shop_proves_what_it_has_to(broker: str, tmp_path: Path) -> None:
     if broker == "mosquitto" and find_mosquitto() is None:
         pytest.skip("mosquitto is not installed (Debian: apt install mosquitto)")
     kept = tmp_path / "kept"
-    done = demo("--weeks", "2", "--lanes", "2", "--broker", broker, "--keep", str(kept), "--json")
+    done = demo("--shops", "1", "--weeks", "2", "--lanes", "2", "--broker", broker, "--keep", str(kept), "--json")
     assert done.returncode == 0, done.stderr
-    (shop,) = json.loads(done.stdout)["shops"]
+    answer = json.loads(done.stdout)
+    assert answer["networks"] is None
+    (shop,) = answer["shops"]
+    assert shop["networks"] == []
     assert shop["published"] == shop["acknowledged"] == shop["in_log"] > 500
     assert shop["decisions"] >= 22
     assert shop["outside_guard"] == []
@@ -39,6 +42,33 @@ def test_a_live_shop_proves_what_it_has_to(broker: str, tmp_path: Path) -> None:
     )
     assert why.returncode == 0, why.stderr
     assert "Own Label 64" in why.stdout
+
+
+def test_shops_of_one_company_hear_each_other_and_one_is_cut_off_meanwhile(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    done = demo("--weeks", "4", "--lanes", "1", "--broker", "embedded", "--keep", str(kept), "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["good"]
+    assert len(answer["shops"]) == 3
+    for shop in answer["shops"]:
+        assert shop["published"] == shop["acknowledged"] == shop["in_log"] > 200
+        assert shop["outside_guard"] == []
+        assert shop["networks"][0]["name"] == "shops"
+        assert shop["networks"][0]["members"] == 3
+    networks = answer["networks"]
+    assert len(networks["heard"]) == 6
+    assert all(row["blocks"] == row["told"] > 10 for row in networks["heard"])
+    assert networks["faults"] == []
+    assert networks["refused"] == {}
+    cut = networks["cut_off"]
+    assert (cut["store"], cut["mode"]) == (2, "local_only")
+    assert min(cut["books"], cut["waiting"], cut["missed"]) > 0
+    assert answer["consortium"]["agreed"]
+    shown = [sys.executable, "-m", "edge", "roster", "show", "shops", "--state", str(kept / "office" / "state")]
+    roster = subprocess.run(shown, capture_output=True, text=True, timeout=60, check=False)
+    assert roster.returncode == 0, roster.stderr
+    assert "shop 3" in roster.stdout
 
 
 def test_recorded_sales_are_replayed_in_shadow_and_sum_exactly(tmp_path: Path) -> None:
@@ -69,4 +99,5 @@ def test_wrong_use_is_one_clear_line(tmp_path: Path) -> None:
     assert "absent.csv" in missing.stderr
     assert len(missing.stderr.strip().splitlines()) == 1
     assert demo("--weeks", "0").returncode == 1
+    assert demo("--shops", "0").returncode == 1
     assert demo("--nonsense").returncode == 2

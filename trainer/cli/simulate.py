@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from datetime import date
 from pathlib import Path
 
 from edge.errors import ConfigError
@@ -30,6 +31,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     live.add_argument("--spool", type=Path, metavar="DIR", help="where the tills keep what is not acknowledged")
     live.add_argument("--items", type=Path, metavar="FILE.csv", help="the item file, rewritten week by week")
     live.add_argument("--only-items", action="store_true", help="write the first week's item file and stop")
+    live.add_argument("--first-monday", type=_monday, metavar="DATE", help="when the first week begins, 2026-03-30 say")
+    live.add_argument("--paced", action="store_true", help="each week waits for a line on standard input")
     parser.set_defaults(run=_simulate)
     return parser
 
@@ -56,3 +59,13 @@ def _simulate(args: argparse.Namespace) -> int:
     answer = {"file": str(args.out), "rows": count, "stores": args.stores, "weeks": args.weeks, "seed": args.seed}
     print(json.dumps(answer) if args.json else f"{args.out}: {count} rows of {args.stores} stores")
     return 0
+
+
+def _monday(text: str) -> date:
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date like 2026-03-30") from None
+    if found.weekday() != 0:
+        raise argparse.ArgumentTypeError(f"{text} is no Monday")
+    return found
