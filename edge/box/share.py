@@ -13,7 +13,7 @@ import logging
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ from edge.box.figures import Figures
 from edge.box.market import MarketTree
 from edge.box.privacy_ledger import PrivacyLedger
 from edge.box.publisher import PrivatePublisher
+from edge.box.sums import make_desk, moment
+from edge.box.telling import of_memory, of_node, of_sum
 from edge.box.views import Views
 from edge.clock import Clock
 from edge.errors import ConfigError, LocalError, PomonaError, RemoteError, StorageError, StorageFault
@@ -31,12 +33,13 @@ from edge.health.checks import HealthChecks, HealthState
 from edge.memory.due import Due
 from edge.memory.network import NetworkPriceMemory
 from edge.memory.outbox import NodeOutbox
+from edge.memory.sums.desk import SumsDesk
 from edge.memory.sync import Surroundings, SyncManager
 from edge.memory.validator import DataValidator
 from edge.networks.folder import NetworkFolder
 from edge.networks.metrics import MetricsView
 from edge.networks.modes import LinkEvent, Mode, NetworkErrorHandler
-from edge.networks.node import NetworkNode, PeerState
+from edge.networks.node import NetworkNode
 from edge.networks.policy import NetworkPolicy
 from edge.networks.roster import Roster
 from edge.networks.settings import NetworkSettings
@@ -100,6 +103,7 @@ class Share:
         self.sync: SyncManager | None = None
         self.memory: NetworkPriceMemory | None = None
         self._tree: MarketTree | None = None
+        self._desk: SumsDesk | None = None
         self.modes = NetworkErrorHandler(folder.name, health, self._recover)
 
     @property
@@ -145,6 +149,7 @@ class Share:
         roster = self._roster = node.roster
         memory = NetworkPriceMemory(roster, currency=self._views.memory.currency, own=node.member)
         tree = self._tree = MarketTree(self.folder, node, memory)
+        desk = await self._find_desk(node, memory, tree) if roster.network is Network.CONSORTIUM else None
         sync = SyncManager(
             memory,
             DataValidator(roster.network_id, self._refusal),
@@ -152,6 +157,7 @@ class Share:
             self._surroundings,
             outbox=NodeOutbox(node, self.folder.epochs) if self.settings.share else None,
             publisher=self if self.settings.share else None,
+            hear_sum=None if desk is None else desk.hear,
             after=tree.update,
         )
         try:
@@ -159,8 +165,25 @@ class Share:
         except OSError:
             image = None
         await sync.start(image)
+        if desk is not None:
+            await desk.start()
+            desk.rewind(sync.cursor)
         await self._find_way_out()
-        self.memory, self.sync = memory, sync
+        self.memory, self.sync, self._desk = memory, sync, desk
+
+    async def _find_desk(self, node: NetworkNode, memory: NetworkPriceMemory, tree: MarketTree) -> SumsDesk:
+        """What carries this shop's part of sums; without a lawful policy it contributes nothing, and still hears."""
+        policy = self.policy if self.settings.share else None
+        return make_desk(
+            self.folder,
+            node,
+            memory,
+            self._views,
+            self._surroundings,
+            ledger=None if policy is None else await self._ledger.under(policy.privacy),
+            item_level=policy is not None and policy.item_level,
+            after=tree.update,
+        )
 
     async def _find_way_out(self) -> None:
         """Have a publisher that fits the roster and our own wishes; none where there is no lawful one now."""
@@ -231,6 +254,8 @@ class Share:
         """Something may have become due, and what spoke of a week to come may speak of this one."""
         if self.sync is not None and self.sync.held:
             self.sync.retry()
+        if self._desk is not None:
+            self._desk.news.set()
         self._wake.set()
 
     async def _stay_connected(self, node: NetworkNode) -> None:
@@ -274,6 +299,8 @@ class Share:
             tasks.create_task(self.sync.run())
             tasks.create_task(self._tell(self.sync))
             tasks.create_task(self._tidy(node, self.sync))
+            if self._desk is not None:
+                tasks.create_task(self._add_up(self._desk))
 
     def report_trouble(self, error: BaseException) -> None:
         """What is shared, and what members say, waits for this."""
@@ -300,6 +327,22 @@ class Share:
             try:
                 async with asyncio.timeout(LOOK_S):
                     await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _add_up(self, desk: SumsDesk) -> None:
+        """Take part in sums: when a day has closed, when somebody was heard, and now and again."""
+        while True:
+            desk.news.clear()
+            try:
+                await desk.tick(moment(self._views))
+            except LocalError:
+                raise
+            except PomonaError as error:
+                self.report_trouble(error)
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await desk.news.wait()
             except TimeoutError:
                 pass
 
@@ -390,30 +433,17 @@ class Share:
 
     def tree(self) -> dict[str, Any]:
         """For `pomona peers`."""
-        node, memory = self.node, self.memory
-        roster = None if node is None else node.roster
+        market = None if self._tree is None else self._tree.key
         return {
             "name": self.name,
             "kind": self.folder.network.value,
-            "mode": self.modes.mode.value if node is not None else Mode.LOCAL_ONLY.value,
-            "members": 0 if roster is None else len(roster.members),
-            "owners": 0 if roster is None else len({member.owner for member in roster.members.values()}),
-            "epoch": 0 if roster is None else roster.epoch,
-            "version": 0 if roster is None else roster.version,
-            "listening": 0 if node is None else node.port,
-            "told": 0 if node is None else sum(node.feeds.lengths().values()),
-            "queued": 0 if node is None else node.queued,
-            "behind": 0 if node is None else node.behind,
-            "heard": 0 if memory is None else len(memory.peers()),
-            "records": 0 if memory is None else sum(peer.records for peer in memory.peers()),
+            "mode": self.modes.mode.value if self.node is not None else Mode.LOCAL_ONLY.value,
+            **of_node(self.node),
+            **of_memory(self.memory),
             "refused": dict(self.refused),
-            "market": None if self._tree is None or self._tree.key is None else self._tree.key.hex(),
-            "peers": [] if node is None else [_peer(peer) for peer in node.peers()],
+            "sums": [] if self._desk is None else [of_sum(each) for each in self._desk.states()],
+            "market": None if market is None else market.hex(),
         }
-
-
-def _peer(peer: PeerState) -> dict[str, Any]:
-    return {field.name: getattr(peer, field.name) for field in fields(peer)}
 
 
 def _shape_of(policy: NetworkPolicy) -> tuple[int, ...]:
