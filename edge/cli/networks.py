@@ -62,6 +62,7 @@ def render_peers(answer: dict[str, Any]) -> str:
         lines.append(f"  to fetch   {each['behind']:,} blocks that members have shown")
         refused = ", ".join(f"{reason} {count}" for reason, count in sorted(each["refused"].items()))
         lines.append(f"  accepted   {each['records']:,} records of {each['heard']} shops; refused: {refused or 'none'}")
+        lines += [f"  sum        {_sum(found)}" for found in each["sums"]]
         if not each["peers"]:
             lines.append("  nobody is connected: prices go on, what is shared waits here")
             continue
@@ -93,6 +94,12 @@ def render_budget(answer: dict[str, Any]) -> str:
             f"{row['year_rho_cap']:>7g}{'  nearly spent' if full else ''}"
         )
     return "\n".join(lines)
+
+
+def _sum(found: dict[str, Any]) -> str:
+    part = "this box takes part" if found["taking_part"] else f"this box does not take part: {found['why_not']}"
+    end = f"; ended without a result: {found['refused']}" if found["refused"] else ""
+    return f"{found['category']}, {found['from']} to {found['to']}, {found['members']} members: {part}{end}"
 
 
 def _bytes(count: int) -> str:
