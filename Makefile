@@ -36,7 +36,7 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 setup-box: $(VENV)/.box  ## install what a box and the demo need
 setup-dev: $(VENV)/.dev  ## install everything for development
 
-demo: $(VENV)/.box  ## one shop, its tills, shoppers who react to prices; DATA=FILE.csv.gz replays real sales in shadow
+demo: $(VENV)/.box  ## three shops of one company and their network; DATA=FILE.csv.gz replays real sales in shadow
 	@command -v mosquitto >/dev/null 2>&1 || test -x /usr/sbin/mosquitto || echo "mosquitto is not installed: using the embedded broker (Debian: apt install mosquitto)"
 	@$(BIN)/pomona demo $(if $(DATA),--data '$(DATA)')
 

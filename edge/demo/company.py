@@ -28,6 +28,7 @@ from edge.errors import RemoteError
 FIRST_MONDAY: Final = date(2026, 1, 5)
 MODE_S: Final = 60.0  # in which a box must notice that nobody is there: it waits a while before it says so
 HEARD_S: Final = 120.0  # in which all must have heard all, at the end: who lost its peers dials a minute later at most
+EVENT_WEEKS: Final = 3  # that an event is shown for
 QUIET_S: Final = 3.0  # an estimate that is to be told takes tenths of a second; a busy machine is slower
 _POLL_S: Final = 0.25
 
@@ -72,6 +73,7 @@ class Company:
         self._insights: Insights = {}
         self._heard_in = 0
         self._cut: CutOff | None = None
+        self._said_in = 0  # the week
         self._readers: set[asyncio.Task[None]] = set()
         scene.weeks = time.weeks
 
@@ -90,14 +92,14 @@ class Company:
             await self._work(fleet)
             statuses = [await status_of(shop.plan) or {} for shop in self._shops]
             await self._note_refusals(self._shops)
-        self._scene.event = "judging what every shop wrote"
+        self._say("judging what every shop wrote")
         return await self._judged(statuses)
 
     # --- before the first week ---------------------------------------------------------------------------------------
 
     async def _found(self, stack: AsyncExitStack) -> None:
         """The office, the cables, and in each box's configuration where the others are."""
-        self._scene.event = "the head office founds the network and hands out codes"
+        self._say("the head office founds the network and hands out codes")
         office, *listening = free_ports(len(self._shops) + 1)
         folder = self._shops[0].plan.folder.parent / "office"
         self._office = await stack.enter_async_context(at_work(folder, len(self._shops), port=office))
@@ -143,6 +145,7 @@ class Company:
     async def _lead(self, fleet: Fleet, failed: "asyncio.Future[None]") -> None:
         time = self._time
         for week in range(time.weeks):
+            self._hush(week)
             for shop in self._shops:
                 if shop.opens == week:
                     await self._open(shop, fleet, failed)
@@ -164,14 +167,14 @@ class Company:
             await self._plug(self._shops[time.cut])
         await asyncio.gather(*self._readers)
         if len(self._shops) > 1:
-            self._scene.event = "no more sales; every shop hears what the others still have to say"
+            self._say("no more sales; every shop hears what the others still have to say")
             await self._all_heard()
 
     async def _open(self, shop: Shop, fleet: Fleet, failed: "asyncio.Future[None]") -> None:
         plan = shop.plan
         if self._office is not None:
             here = self._shops.index(shop)
-            self._scene.event = f"shop {plan.store} opens, and joins the company's network"
+            self._say(f"shop {plan.store} opens, and joins the company's network")
             await self._office.admit(plan, self._cables[here, -1].port)
         await fleet.start(plan)
         words = [*self._simulate(shop), "--mqtt", f"{HOST}:{plan.port}", "--gln", plan.gln, "--paced"]
@@ -206,7 +209,7 @@ class Company:
 
     async def _go_live(self, shop: Shop, fleet: Fleet) -> None:
         """What an owner does: another word in the configuration, and a restart. The tills sell on meanwhile."""
-        self._scene.event = "prices go live"
+        self._say("prices go live")
         await self._note_refusals([shop])
         write_config(shop.plan, "live")
         await fleet.restart(shop.plan)
@@ -223,6 +226,16 @@ class Company:
             if told_of(heard, [sku for sku in heard if sku], week) is not None:
                 self._insights, self._heard_in = heard, week
 
+    def _say(self, event: str) -> None:
+        self._scene.event, self._said_in = event, self._scene.weeks_done
+
+    def _hush(self, week: int) -> None:
+        """What was said some weeks ago is no news; that a shop is cut off is, until it is reached again."""
+        time = self._time
+        cut = time.cut is not None and time.cut_from <= week < time.cut_until
+        if not cut and week - self._said_in >= EVENT_WEEKS:
+            self._scene.event = ""
+
     # --- the network -------------------------------------------------------------------------------------------------
 
     async def _pull(self, shop: Shop) -> None:
@@ -231,7 +244,7 @@ class Company:
         self._cut = CutOff(shop.plan.store, self._time.cut_from, self._time.cut_until - self._time.cut_from)
         self._cut.books = -status["book"]["number"]
         self._cut.missed = -await self._told_by_others(shop)
-        self._scene.event = f"shop {shop.plan.store} is cut off: its prices go on, what it has to say waits"
+        self._say(f"shop {shop.plan.store} is cut off: its prices go on, what it has to say waits")
         for cable in self._cables_of(shop):
             cable.pull()
 
@@ -249,7 +262,7 @@ class Company:
         cut.mode, cut.waiting = own["mode"], own["queued"]
         cut.books += status["book"]["number"]
         cut.missed += await self._told_by_others(shop)
-        self._scene.event = f"shop {shop.plan.store} is reached again and catches up"
+        self._say(f"shop {shop.plan.store} is reached again and catches up")
         for cable in self._cables_of(shop):
             cable.plug()
 

@@ -117,7 +117,7 @@ def _beginning(start: Beginning) -> list[str]:
 
 def _consortium(shown: Shown) -> list[str]:
     what = "simulated: one window, the mean of log(price / list price)"
-    reads = f"which reads as {shown.alone:+.1f}; all up to ±{shown.reach:.0f} is as likely"
+    reads = f"which reads as {shown.alone:+.1f}; any number up to ±{shown.reach:.0f} is as likely"
     noise = f"with noise of sd {shown.noise:.3f}; the mean without noise is {shown.truth:+.3f}"
     moved = f"an owner moves its group's mean by {shown.pull:.3f} at most"
     same = "every shop computed the same sums" if shown.agreed else "NOT every shop computed the same sums"
@@ -126,7 +126,7 @@ def _consortium(shown: Shown) -> list[str]:
         f"  one shop   put in {shown.gave:+.3f}; sent {shown.sent.hex()}, {reads}",
         f"  all        read {shown.mean:+.3f}, {noise}",
         f"  privacy    epsilon {shown.epsilon:.2f} at delta {shown.delta:g} for an owner's week; {moved}",
-        f"             ten times as many owners would need a tenth of this noise, {shown.noise / 10:.3f}",
+        f"             with ten times as many owners the noise would be a tenth of it, {shown.noise / 10:.3f}",
         f"  agreed     {same} from {shown.blocks} blocks of {shown.groups} groups",
     ]
 
