@@ -2,7 +2,7 @@
 
 Heard of are the sums of the open window, of the next one where its day is near (another box's days may be ahead), and
 of a year before: whoever was away still works out what the others have. In each the key epochs whose secrets are known.
-Categories may differ from shop to shop: what is in turn for who lists more or fewer is listened to as well.
+Categories may differ from shop to shop: what is drawn by who lists fewer is listened to as well.
 """
 
 import logging
@@ -57,17 +57,17 @@ def book_of(roster: Roster, epochs: Mapping[int, Epoch], today: date, wares: War
     window, newest = terms.open_window(today, roster.policy), terms.open_window(today + SOON, roster.policy)
     if newest is None:
         return Book()
-    among = terms.turns(len(wares.categories), rules)
+    room = terms.room(rules)
     asked: dict[bytes, tuple[Asked, int]] = {}
     for each in _back(newest):
-        turn = terms.in_turn(roster.network_id, each, wares.categories, max(1, among // 2))
+        turn = terms.drawn(roster.network_id, each, wares.categories)[: 2 * room + 2]
         for number, epoch in epochs.items():
             if roster.epoch - EPOCHS_BACK < number <= roster.epoch:
                 for one in _asked(roster, epoch, each, turn, wares):
                     asked |= {round_.digest: (one, group) for group, round_ in enumerate(one.rounds)}
     if window is None:
         return Book(None, newest, asked)
-    turn = terms.in_turn(roster.network_id, window, wares.categories, among)[: terms.room(rules)]
+    turn = terms.drawn(roster.network_id, window, wares.categories)[:room]
     there = {
         one.subject.category: one
         for one, _ in asked.values()

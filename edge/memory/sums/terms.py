@@ -14,8 +14,8 @@ prior's): one mean of the category, clipped to ±CLIP_MEAN, or, where owners and
 policy allows items, for each item of a list that all know its distance (±CLIP_ITEM) and whether the shop knows it, the
 whole within CLIP_NORM. An item's mean is the ratio of both sums: it leaves out who does not know the item.
 
-**How often.** What a week may cost allows a few categories each window (`room`); categories take turns, in an order
-that nobody chooses and that most agree on even where lists differ a little.
+**How often.** What a week and a year may cost allows a few categories each window (`room`): two by the default rules.
+They are drawn for each window, by a draw that nobody can influence and that hardly depends on who lists what.
 """
 
 import math
@@ -58,7 +58,7 @@ CLIP_NORM: Final = 2.5
 DIMENSION_DELTA: Final = Fraction(1, 10**5)  # that the figures behind `dimension` are for
 DELTA_MIN: Final = Fraction(1, 10**12)  # a record tells delta in these; a smaller one has the epsilon of this one
 _ITEMS: Final = b"pomona/sums/items/1"
-_TURN: Final = b"pomona/sums/turn/1"
+_DRAW: Final = b"pomona/sums/draw/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,29 +135,14 @@ def room(rules: PrivacyRules) -> int:
     return max(1, min(rules.rho_week_milli // rules.rho_milli, year))
 
 
-def turns(categories: int, rules: PrivacyRules) -> int:
-    """In how many windows every one of so many categories has its turn: a power of two, so that lists that differ a
-    little have the same.
+def drawn(network_id: bytes, window: Window, categories: Sequence[str]) -> list[str]:
+    """Categories in the order in which a window draws them; `room` of them are summed.
+
+    Every category has the same chance. Where lists differ, only what is drawn from one of them and not in another makes
+    a difference.
     """
-    found = 1
-    while found * room(rules) < categories:
-        found *= 2
-    return found
-
-
-def in_turn(network_id: bytes, window: Window, categories: Sequence[str], among: int) -> list[str]:
-    """The categories whose turn it is `among` so many turns, in the order in which they are asked.
-
-    By chance there may be more than `room`: the last ones then wait for their next turn. Who is in turn among twice as
-    many turns is in turn among these.
-    """
-    number = window.first // SUM_WEEKS
-
-    def place(category: str, *more: bytes) -> int:
-        return int.from_bytes(hash256(_TURN, network_id, *more, category.encode())[:8], "big")
-
-    chosen = [category for category in set(categories) if place(category) % among == number % among]
-    return sorted(chosen, key=lambda category: place(category, number.to_bytes(8, "big")))
+    number = window.first.to_bytes(8, "big")
+    return sorted(set(categories), key=lambda category: hash256(_DRAW, network_id, number, category.encode()))
 
 
 # --- who -------------------------------------------------------------------------------------------------------------

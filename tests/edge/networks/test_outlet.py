@@ -22,14 +22,17 @@ from edge.records.shared import ItemDay, ModelInsight, Payload, PriceUpdate, Ran
 ROOT = Path(__file__).parents[3]
 SNIPPETS = """
 from collections.abc import Callable, Awaitable
-from edge.networks.outlet import ConsortiumOutlet, OwnFeeds, PrivateOutlet, PublicOutlet
+from edge.networks.outlet import ConsortiumOutlet, OwnFeeds, PrivateOutlet, PublicOutlet, SumsOutlet
 from edge.privacy.released import Cleared, Released
+from edge.privacy.secure_sum.messages import Ack, Message
 from edge.records.message import NetworkMessage, Place
 from edge.records.shared import ItemDay, ModelInsight, PriceUpdate, RangeUpdate, TrendUpdate
 
 async def allowed(
-    private: PrivateOutlet, consortium: ConsortiumOutlet, public: PublicOutlet, one: Cleared, other: Released
+    private: PrivateOutlet, consortium: ConsortiumOutlet, public: PublicOutlet, sums: SumsOutlet, one: Cleared,
+    other: Released,
 ) -> Place:
+    await sums.append(b"round", [Ack(b"close")])
     await consortium.append(other)
     await public.append(other)
     await private.append_all([one, one])
@@ -39,6 +42,7 @@ async def refused(
     private: PrivateOutlet,
     consortium: ConsortiumOutlet,
     public: PublicOutlet,
+    sums: SumsOutlet,
     feeds: OwnFeeds,
     one: Cleared,
     other: Released,
@@ -65,6 +69,11 @@ async def refused(
     await private.append_all([day])  # E: the same in a list
     loose: PublicOutlet = private  # E: an outlet for another
     other_way: ConsortiumOutlet = private  # E: the same
+    await sums.append(b"round", [day])  # E: a raw record
+    await sums.append(b"round", [insight])  # E: not even what a consortium may see
+    await sums.append(b"round", [other])  # E: a release belongs into the other feeds
+    await sums.append(b"round", [b"block"])  # E: bytes
+    await consortium.append(Ack(b"close"))  # E: of a sum, into the feeds of messages
     sink: Callable[[ItemDay], Awaitable[object]] = consortium.append  # E: hidden behind a function's type
     feeds.append(day)  # E: there is no such way
     Released(records=(day,), reservation=other.reservation, receipts=(), seal=None)  # E: a raw record inside

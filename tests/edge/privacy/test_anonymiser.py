@@ -15,7 +15,7 @@ from edge.privacy.budget import Budget, BudgetLedger, Spent
 from edge.privacy.identifiers import Cell, Listed, PublicList
 from edge.privacy.left import accounts, left_this_shop
 from edge.privacy.released import Cleared, Protected, Released, encode_payload, released
-from edge.privacy.reservation import Charge, ReleaseKey, Reservation, encode
+from edge.privacy.reservation import SUMS, Charge, ReleaseKey, Reservation, encode, owner_charges
 from edge.privacy.rules import PrivacyRefused, PrivacyRules
 from edge.records.market import MarketTrend, PriceRange
 from edge.records.message import Network
@@ -430,3 +430,15 @@ async def test_what_left_is_told_in_plain_words() -> None:
     assert shown[3].year.epsilon == 4
     assert shown[0].cap == CAPS.week
     assert left_this_shop(Budget(CAPS)) == []
+
+
+async def test_parts_of_sums_are_no_releases_to_send_again() -> None:
+    disk = Disk()
+    found = anonymiser(disk)
+    await found._ledger.raise_floor(2904)
+    masked = cbor.encode([4, 1, bytes(32), bytes(32), b"masked"])
+    key = ReleaseKey(NETWORK, SUMS, "dairy", 2900, 4)
+    await found._ledger.release(key, owner_charges(Fraction(1, 8)), lambda: masked)
+    assert found.releases() == []
+    (left,) = left_this_shop(found._ledger.budget)
+    assert left.words("the co-op", Fraction(1, 10**9)).startswith("a masked part of a sum of dairy, ")
