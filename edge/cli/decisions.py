@@ -7,10 +7,9 @@ import argparse
 import base64
 import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
-CONFIG_DEFAULT: Final = Path("/etc/pomona/pomona.toml")
+from edge.cli.asking import add_config, ask_box
 
 
 def register_why(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,21 +44,6 @@ def _command(
     parser.add_argument("--json", action="store_true", help="everything that was recorded, as JSON")
     parser.set_defaults(run=run)
     return parser
-
-
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add `--config`, which names the box that is asked."""
-    parser.add_argument(
-        "--config", type=Path, default=CONFIG_DEFAULT, metavar="FILE", help=f"of the box (default {CONFIG_DEFAULT})"
-    )
-
-
-def ask_box(options: argparse.Namespace, command: str, **arguments: str | None) -> Any:
-    """Ask the box of `--config`."""
-    from edge.box.reader import inquire  # noqa: PLC0415 - help needs none of this
-    from edge.config import load  # noqa: PLC0415
-
-    return inquire(load(options.config), command, **arguments)
 
 
 def _why(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from edge.cli.decisions import add_config, ask_box
+from edge.cli.asking import add_config, ask_box
 from edge.errors import ConfigError
 
 Column = tuple[str, str]  # name; int, float, text or bool

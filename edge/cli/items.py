@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from edge.cli.decisions import add_config, ask_box
+from edge.cli.asking import add_config, ask_box
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any, Final
 
-from edge.cli.decisions import add_config, ask_box
+from edge.cli.asking import add_config, ask_box
 
 _MODES: Final = {"connected": "connected", "partial": "partly connected", "local_only": "local-only"}
 _SHARE_FULL: Final = 0.8  # of an account, from which on a person is told

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from edge.cli.decisions import add_config, ask_box
+from edge.cli.asking import add_config, ask_box
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
