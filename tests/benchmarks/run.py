@@ -14,7 +14,16 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
-QUICK = ("bench_storage", "bench_pos", "bench_agent", "bench_box", "bench_peers", "bench_messages", "bench_sync")
+QUICK = (
+    "bench_storage",
+    "bench_pos",
+    "bench_agent",
+    "bench_box",
+    "bench_peers",
+    "bench_messages",
+    "bench_sync",
+    "bench_network",
+)
 FULL = ("bench_growth", "bench_trainer")
 
 
