@@ -200,7 +200,7 @@ SUM_MEMBERS_MAX: Final = 128  # of one group; each member's work grows with them
 SUM_VALUES_MAX: Final = 4096  # coordinates of one sum: more than the items that one release can name usefully
 SUM_ITEMS_MAX: Final = 256  # of one category that a sum can name: two values each
 SUM_CATEGORIES_MAX: Final = 256  # that sums of one network speak of in turns; an assortment has some sixty
-SUM_EARLY_BLOCKS_MAX: Final = 512  # of rounds that are not known here yet; 64 KB at most, some hundred bytes mostly
+SUM_EARLY_BYTES_MAX: Final = 2 * 1024 * 1024  # of blocks of rounds not known here yet; a start reads them again
 SUM_MESSAGE_BYTES_MAX: Final = 64 * 1024  # 4,096 masked values of 7 bytes, or 128 members' shares, fit
 
 # --- health ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
     desk = SumsDesk(...)                                      # SyncManager(..., hear_sum=desk.hear)
     await sync.start(image)
-    await desk.start(); desk.rewind(sync.cursor)              # then sync.run()
+    await desk.start(today); desk.rewind(sync.cursor)         # then sync.run()
     await desk.tick(Moment(today, clock.monotonic()))         # now and again, and whenever desk.news is set
 
 A round is a function of the roster (`terms`), what was said in it stands in the feeds, and what this box must not
@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from edge.encoding import cbor
 from edge.errors import RemoteError, StorageError
-from edge.limits import SUM_EARLY_BLOCKS_MAX, SUM_MESSAGE_BYTES_MAX
+from edge.limits import SUM_EARLY_BYTES_MAX, SUM_MESSAGE_BYTES_MAX
 from edge.memory.network import NetworkPriceMemory
 from edge.memory.sums.book import Book, Wares, book_of
 from edge.memory.sums.feed import SumsFeed
@@ -128,15 +128,21 @@ class SumsDesk:
         self._running: dict[bytes, Running] = {}
         self._ended: dict[bytes, str] = {}  # why a round has no sum, as far as was heard
         self._own: dict[bytes, list[bytes]] = {}  # what our own feed held at the start, by round
-        self._early: deque[tuple[bytes, bytes, bytes]] = deque(maxlen=SUM_EARLY_BLOCKS_MAX)  # round, sender, block
+        self._early: deque[tuple[bytes, bytes, bytes]] = deque()  # round, sender, block
+        self._early_bytes = 0
         self._unsure = False  # whether our own feed may hold more than is known here
         self._dirty: set[bytes] = set()
         self._said_nothing: dict[tuple[str, int], date] = {}  # when a subject was asked for and nothing was known
 
     # --- start -------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Read our own feed; before anything is heard. Raises `StorageError`."""
+    async def start(self, today: date) -> None:
+        """Know what there is to be heard, and what we said; before anything is heard. Raises `StorageError`."""
+        await self._read_own()
+        self._today = max(self._today, today)
+        self._register(self._surroundings(), self._today)
+
+    async def _read_own(self) -> None:
         for block in await self._feed.own():
             try:
                 own = self._own.setdefault(_round_of(block), [])
@@ -171,6 +177,9 @@ class SumsDesk:
     def _hear(self, digest: bytes, sender: bytes, block: bytes) -> None:
         if digest not in self._book.asked and digest not in self._running:
             self._early.append((digest, sender, block))
+            self._early_bytes += len(block)
+            while self._early_bytes > SUM_EARLY_BYTES_MAX:
+                self._early_bytes -= len(self._early.popleft()[2])
             return
         running = self._run(digest)
         if running is None:
@@ -197,7 +206,7 @@ class SumsDesk:
             self._register(around, moment.today)
             try:
                 if self._unsure:
-                    await self.start()
+                    await self._read_own()
                 await self._take_part(around, moment.today)
                 while await self._speak(around, moment):
                     pass
@@ -246,7 +255,7 @@ class SumsDesk:
         rounds = [(digest, asked.window) for digest, (asked, _) in book.asked.items()]
         rounds += [(digest, running.asked.window) for digest, running in self._running.items()]
         self._files.keep_only([digest for digest, window in rounds if window in live])
-        early, self._early = self._early, deque(maxlen=SUM_EARLY_BLOCKS_MAX)
+        early, self._early, self._early_bytes = self._early, deque(), 0
         for digest, sender, block in early:
             self._hear(digest, sender, block)
 

@@ -138,7 +138,7 @@ class SummingBox:
             self.memory = NetworkPriceMemory(self.roster, currency="EUR", own=self.member)
         self.cursor.clear()
         self._open()
-        await self.desk.start()
+        await self.desk.start(due_day(WINDOW, self.roster.policy))
 
     def move(self, roster: Roster, epochs: dict[int, Epoch]) -> None:
         """A newer roster has come."""

@@ -65,7 +65,7 @@ class Works:
 
     async def run(self) -> None:
         await self.sync.start()
-        await self.desk.start()
+        await self.desk.start(TODAY)
         self.desk.rewind(self.sync.cursor)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.sync.run())
