@@ -335,7 +335,8 @@ class Share:
         while True:
             desk.news.clear()
             try:
-                await desk.tick(moment(self._views))
+                if self._views.days.newest is not None:  # there is no today before the first sale
+                    await desk.tick(moment(self._views))
             except LocalError:
                 raise
             except PomonaError as error:
