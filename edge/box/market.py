@@ -4,6 +4,7 @@ Members replicate it like any feed, and a stock Hyperbee reads it (`edge.memory.
 feeds of its epoch are; with a new epoch a new tree begins and holds all that is known then.
 """
 
+import asyncio
 import logging
 
 from edge.errors import ConfigError, StorageError
@@ -25,6 +26,7 @@ class MarketTree:
         self._memory = memory
         self._epoch = 0
         self._bee: MarketBee | None = None
+        self._turn = asyncio.Lock()  # a tree has one writer at a time; who was heard, told and added up all call
 
     @property
     def key(self) -> bytes | None:
@@ -34,9 +36,10 @@ class MarketTree:
     async def update(self) -> None:
         """Write what has changed. What the disk does not take now is written the next time."""
         try:
-            bee = await self._present()
-            if bee is not None:
-                await bee.update()
+            async with self._turn:
+                bee = await self._present()
+                if bee is not None:
+                    await bee.update()
         except (StorageError, ConfigError) as error:
             logger.warning("network %s: what members say together is not written: %s", self._folder.name, error)
 

@@ -14,6 +14,7 @@ One batch a round of arrivals, of the keys whose values are others than before. 
 Between owners only that is put here which as many owners stand behind as the network's policy wants.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -61,14 +62,13 @@ class MarketBee:
         if not memory.changed:
             return 0
         changed, memory.changed = memory.changed, set()
-        entries = {
-            key: value
-            for kind, category in sorted(changed)
-            for key, value in self._entries(kind, category)
-            if self._written.get(key) != value
-        }
+        entries: dict[str, Mapping[str, Any]] = {}
         before = self.bee.version
         try:
+            for kind, category in sorted(changed):
+                found = self._entries(kind, category)
+                entries.update((key, value) for key, value in found if self._written.get(key) != value)
+                await asyncio.sleep(0)  # pooling a category takes the loop tens of milliseconds
             async with self.bee.batch() as batch:
                 for key, value in sorted(entries.items()):
                     await batch.put(key, value)  # one that is there already is passed over
