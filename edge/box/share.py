@@ -166,7 +166,7 @@ class Share:
             image = None
         await sync.start(image)
         if desk is not None:
-            await desk.start()
+            await desk.start(moment(self._views).today)
             desk.rewind(sync.cursor)
         await self._find_way_out()
         self.memory, self.sync, self._desk = memory, sync, desk
@@ -335,8 +335,7 @@ class Share:
         while True:
             desk.news.clear()
             try:
-                if self._views.days.newest is not None:  # there is no today before the first sale
-                    await desk.tick(moment(self._views))
+                await desk.tick(moment(self._views))
             except LocalError:
                 raise
             except PomonaError as error:

@@ -9,6 +9,7 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, timedelta
+from typing import Final
 
 from edge.agent.estimate import DemandPrior
 from edge.agent.evidence import evidence
@@ -24,6 +25,8 @@ from edge.privacy.aggregate import Window
 from edge.privacy.budget import BudgetLedger
 from edge.records.history import week_of
 from edge.records.shared import ModelInsight
+
+_LONG_AGO: Final = date(1970, 1, 5)  # before the first sale: no window is open then
 
 
 def make_desk(
@@ -80,4 +83,4 @@ def price_coefficients(found: ModelInsight | None, subject: Subject) -> list[flo
 def _today(views: Views) -> date:
     """The first business day that is not over."""
     closed = views.days.closed_through
-    return (views.days.newest or date.min) if closed is None else closed + timedelta(days=1)
+    return (views.days.newest or _LONG_AGO) if closed is None else closed + timedelta(days=1)
