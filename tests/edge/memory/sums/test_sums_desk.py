@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
+from random import getrandbits
 from statistics import fmean
 from typing import Any
 
@@ -16,13 +18,16 @@ from support_shared import epoch_of, network_of, shop_of
 from support_sums import CENTRE, EPOCHS, LIVE, SPENT, WINDOW, Consortium, SummingBox, franchise, rivals
 
 from edge.encoding import cbor
+from edge.errors import StorageError
 from edge.memory.network import NetworkPriceMemory
 from edge.memory.network_image import freeze, thaw
 from edge.memory.sums import Moment
-from edge.memory.sums.terms import plan_of
+from edge.memory.sums.running import LISTEN_S, Running, decode_kept
+from edge.memory.sums.terms import asked, due_day, plan_of
 from edge.networks.access import FeedKind
 from edge.networks.following import Arrival
 from edge.networks.roster import Revocation, Role, Roster
+from edge.privacy.budget import Caps, Spent
 from edge.privacy.left import left_this_shop
 from edge.privacy.reservation import SUMS, ReleaseKey
 from edge.privacy.secure_sum.messages import Kind
@@ -227,6 +232,49 @@ async def test_power_goes_while_the_charge_is_written(tmp_path: Path, cut: Step)
     assert [len(blocks) for blocks in kinds(box).values()] == [1] * 5
 
 
+async def test_an_append_that_failed_and_stands_all_the_same_is_found_before_the_round_is_closed(
+    tmp_path: Path,
+) -> None:
+    consortium = Consortium(tmp_path, franchise(6, LIVE), spread(6))
+    box = consortium.boxes[4]
+    while len(box.own_blocks) < 2:
+        await consortium.step()
+    box.feed.fail = "after"
+    while not box.desk.failures:
+        await consortium.step()
+    assert {kind for _, kind in kinds(box)} == {Kind.KEYS, Kind.SHARES, Kind.MASKED}
+    for _ in range(4):
+        await consortium.step([each for each in consortium.boxes if each is not box])  # they close with it
+    await consortium.all_hear()
+    (found,) = set(consortium.sums())
+    assert found is not None
+    assert found[1] == 6
+
+
+async def test_an_older_copy_of_its_state_never_says_another_masked_input(tmp_path: Path) -> None:
+    consortium = Consortium(tmp_path, franchise(7, LIVE), spread(7))
+    box = consortium.boxes[6]
+    while len(box.own_blocks) < 2:
+        await consortium.step()
+    (file,) = (box.directory / "sums").glob("*")
+    older = file.read_bytes()
+    box.feed.fail = "before"
+    while not box.desk.failures:
+        await consortium.step()
+    assert paid(box) == Fraction(1, 2)
+    file.write_bytes(older)
+    await box.restart()
+    for _ in range(5):
+        await consortium.settle()
+        await consortium.hours(25)
+    await consortium.all_hear()
+    (found,) = set(consortium.sums())
+    assert found is not None
+    assert found[1] == 6
+    assert Kind.MASKED not in {kind for _, kind in kinds(box)}
+    assert Kind.REVEAL in {kind for _, kind in kinds(box)}  # it holds others' shares, and helps
+
+
 async def test_without_its_state_a_box_says_no_more_in_a_round(tmp_path: Path) -> None:
     consortium = Consortium(tmp_path, franchise(7, LIVE), spread(7))
     box = consortium.boxes[6]
@@ -265,6 +313,42 @@ async def test_a_box_whose_budget_is_spent_stays_out_and_still_learns(tmp_path: 
     (found,) = set(consortium.sums())
     assert found is not None
     assert found[1] == 6
+
+
+async def test_what_is_left_of_a_budget_is_not_promised_to_two_rounds(tmp_path: Path) -> None:
+    rules = replace(LIVE.privacy, rho_week_milli=1000, rho_year_milli=1_000_000)
+    consortium = Consortium(tmp_path, franchise(7, replace(LIVE, privacy=rules)), spread(7))
+    for each in consortium.boxes:
+        each.categories = ("juice", "tea")
+    box = consortium.boxes[6]
+    box.caps = Caps(Spent(Fraction(2), Fraction(1, 2)), Spent(Fraction(60), Fraction(1000)))
+    await box.restart()
+    for _ in range(5):
+        await consortium.settle()
+        await consortium.hours(25)
+    assert len({digest for digest, _ in kinds(box)}) == 1
+    assert len({digest for digest, _ in kinds(consortium.boxes[5])}) == 2
+    for each in consortium.boxes:
+        told = {name: each.memory.insights(name, live=False)[""]["price"].shops for name in ("juice", "tea")}
+        assert sorted(told.values()) == [6, 7]
+
+
+def test_who_closes_listens_first_after_a_restart() -> None:
+    roster = franchise(6, LIVE)
+    one = asked(roster, plan_of(roster, EPOCHS[2], WINDOW), epoch=2, window=WINDOW, category="a", items=(), centre=0.0)
+    today = due_day(WINDOW, LIVE)
+    running = Running(one, 0, one.rounds[0].closers[0])
+    assert running.waited(0, today, 5.0, 24) == 0.0
+    assert running.waited(0, today, 5.0 + 36 * 3600, 24) == 1.5
+    again = Running(one, 0, one.rounds[0].closers[0])
+    again.restore(decode_kept(running.kept(), running.digest), [], getrandbits)
+    assert again.waited(0, today + timedelta(days=3), 7.0, 24) == 0.0
+    assert again.waited(0, today + timedelta(days=3), 7.0 + LISTEN_S, 24) == 2.0  # a day more must pass than was asked
+    assert again.waited(1, today + timedelta(days=3), 7.0 + LISTEN_S, 24) == 0.0
+    with pytest.raises(StorageError):
+        decode_kept(running.kept(), bytes(32))
+    with pytest.raises(StorageError):
+        decode_kept(b"\xff", running.digest)
 
 
 async def test_a_box_with_stricter_wishes_or_nothing_to_say_stays_out(tmp_path: Path) -> None:
@@ -372,6 +456,9 @@ async def test_a_memory_that_is_told_again_has_it_once(tmp_path: Path) -> None:
     box = consortium.boxes[0]
     told, digest = box.sum, box.memory.digest()
     assert told is not None
+    await consortium.hours(24)
+    await box.desk.tick(Moment(consortium.today, consortium.now_s))
+    assert box.desk.states() == []  # the round is over, and its blocks are let go
     box.memory.clear()  # as the sync does where it cannot be right any more
     assert not box.memory.insights("juice", live=False)
     box.cursor.clear()
