@@ -48,11 +48,13 @@ class LendingDesk:
     async def run(self, listening: asyncio.Event) -> None:
         """Serve until cancelled. The caller alone serves this folder, so a socket that a crash left may be removed."""
         self._path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._met, path=str(self._path))
-        self._path.chmod(0o600)
-        listening.set()
+        # Not serving yet: cancelled while it begins to, the loop would keep the socket for ever.
+        server = await asyncio.start_unix_server(self._met, path=str(self._path), start_serving=False)
         try:
             async with server:
+                self._path.chmod(0o600)
+                await server.start_serving()
+                listening.set()
                 await server.serve_forever()
         finally:
             self._path.unlink(missing_ok=True)
