@@ -85,7 +85,9 @@ class RoundState:
 
 
 class SumsDesk:
-    """See the module. `ledger` None: this box contributes nothing; it still closes and works out.
+    """See the module. `directory`: of the rounds' files alone, `sums` in the network's folder; made when it is needed.
+
+    `ledger` None: this box contributes nothing; it still closes and works out.
 
     `categories` are those that this shop sells, `items` a category's items on the list that all members share (none by
     default: then only means of categories are summed). `centre` is the shipped prior's own price coefficient.

@@ -4,21 +4,19 @@ import asyncio
 import logging
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
 
 from edge.atomic import replace_file
 from edge.memory.sums.running import Kept, Running, decode_kept
 from edge.storage.disk import storage_error
 
 logger = logging.getLogger(__name__)
-FOLDER: Final = "sums"
 
 
 class RoundFiles:
-    """In `directory`/sums, which is made when it is needed."""
+    """In `directory`, which is made when it is needed; nothing else is in it."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory / FOLDER
+        self._directory = directory
 
     def read(self, digest: bytes) -> Kept | None:
         """What was kept of a round; None: nothing. Raises `StorageError`."""

@@ -117,7 +117,7 @@ class SummingBox:
     def _open(self) -> None:
         self.ledger = self.disk.ledger(self.caps or caps_of([self.roster.policy.privacy]))
         self.desk = SumsDesk(
-            self.directory,
+            self.directory / "sums",
             self.memory,
             self.feed,
             lambda: Surroundings(self.roster, self.epochs, NOW, policy=self.policy),

@@ -45,7 +45,7 @@ class Works:
             return Surroundings(roster_of(node), box.folder.epochs(), NOW)
 
         self.desk = SumsDesk(
-            box.folder.directory,
+            box.folder.directory / "sums",
             self.memory,
             NodeSums(node, box.folder.epochs),
             around,
