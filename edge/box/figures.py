@@ -49,6 +49,7 @@ class Figures:
         self._views = views
         self._anonymisers: dict[Path, Anonymiser] = {}  # by the file that their sums are saved in
         self._joining: list[_Joining] = []
+        self._unfinished: list[Anonymiser] = []  # whose sums are those of no place in the ledger
         self._days_wanted = False
 
     def want_days(self) -> None:
@@ -79,6 +80,7 @@ class Figures:
             accumulator.position = self._views.length - 1
         self._anonymisers[path] = anonymiser
         self._joining.append(_Joining(anonymiser, accumulator.position, counted=True))
+        self._unfinished.append(anonymiser)
 
     async def catch_up(self) -> None:
         """Read what the ledger got since, for those who join; from then on the price memory feeds them."""
@@ -110,12 +112,19 @@ class Figures:
                         index, original, [each for each in joining if index > each.known], start, passed_over
                     )
             index += 1
+        for each in joining:
+            if isinstance(each.accumulator, Anonymiser):  # what was passed over is behind it too, with what cancels it
+                sums = each.accumulator.accumulator
+                sums.position = max(sums.position, index - 1)
+                self._unfinished = [other for other in self._unfinished if other is not each.accumulator]
         self._views.prices.accumulators.extend(each.accumulator for each in joining)
         await self.save()
 
     async def save(self) -> None:
         """Keep the sums and their place. What cannot be written costs reading the ledger at the next start."""
         for path, anonymiser in list(self._anonymisers.items()):
+            if any(each is anonymiser for each in self._unfinished):
+                continue
             state = anonymiser.accumulator.state()
             try:
                 await asyncio.to_thread(replace_file, path, state)

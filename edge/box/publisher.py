@@ -81,16 +81,20 @@ class PrivatePublisher:
                 self._days.pop(day, None)
                 continue
             categories = categories_of(views.shelf) if categories is None else categories
-            self._days[day] = (made_of, self._told_of_day(day, categories))
-            await asyncio.sleep(0)
+            self._days[day] = (made_of, await self._told_of_day(day, categories))
 
-    def _told_of_day(self, day: date, categories: dict[str, str]) -> list[Due]:
+    async def _told_of_day(self, day: date, categories: dict[str, str]) -> list[Due]:
+        """The totals as they are now; the loop gets its turn after each category."""
+        found: list[Due] = []
+        listed = self._views.public_list()
         try:
-            payloads = list(self._daybook.totals(day, categories, self._views.memory.currency))
+            for payload in self._daybook.totals(day, categories, self._views.memory.currency):
+                found += self._cleared([payload], listed)
+                await asyncio.sleep(0)
         except RecordInvalid as error:  # numbers beyond any shop's: a till gone mad
             self._note_refusal(error)
             return []
-        return self._cleared(payloads, self._views.public_list())
+        return found
 
     async def _week(self, week: int) -> list[Due]:
         """All categories of one week: trends, estimates, prices."""

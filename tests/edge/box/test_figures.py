@@ -95,6 +95,19 @@ async def test_a_post_void_across_the_save_takes_back_once(tmp_path: Path) -> No
     await till.stop()
 
 
+async def test_what_was_cancelled_before_it_was_read_again_is_not_taken_back_later(tmp_path: Path) -> None:
+    """Neither counted nor taken back in the first reading, so not taken back in the second."""
+    till = Till(tmp_path / "s")
+    await till.open()
+    first, _ = await till.sell_juice(), await till.sell_juice()
+    await till.ring(voids=first)
+    for _ in range(3):
+        await till.stop(crash=True)
+        await till.open()
+        assert till.counted() == 1
+    await till.stop()
+
+
 async def test_a_damaged_file_begins_again_with_the_next_receipt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
