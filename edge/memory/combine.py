@@ -140,7 +140,7 @@ def combine(values: Values, rules: CombineRules = ELASTICITY, *, week: int) -> P
     pooled, efficiency = float(share @ mean), 1.0
     if visible:
         heaviest = float((np.bincount(chain, share) if chains >= OWNERS_MIN else share).max())
-        pooled = _held(_huber(mean, share, np.sqrt(spread) * rules.clip, pooled), mean, share, heaviest)
+        pooled = _held(_huber(mean, share, np.sqrt(spread) * rules.clip), mean, share, heaviest)
         efficiency = _EFFICIENCY
     common = np.bincount(chain, share * np.square(error)) * np.bincount(chain, share)  # share_o^2 * mean error^2 there
     own = float(np.square(share) @ spread) / efficiency
@@ -208,20 +208,29 @@ def _cut_square(clip: float) -> float:
     return inside - 2.0 * clip * math.exp(-clip * clip / 2.0) / math.sqrt(2.0 * math.pi) + clip * clip * (1.0 - inside)
 
 
-def _huber(mean: Float, share: Float, reach: Float, start: float) -> float:
-    """The root m of sum share clip(mean - m, -reach, reach) = 0: a falling, piecewise linear function of m."""
-    low, high = float(mean[0]), float(mean[-1])
-    found = min(max(start, low), high)
-    for _ in range(2 * _STEPS):
-        off = mean - found
-        pull = float(share @ np.clip(off, -reach, reach))
-        slope = float(share[np.abs(off) <= reach].sum())
-        low, high = (found, high) if pull > 0 else (low, found)
-        step = found + pull / slope if slope > 0 else math.nan
-        previous, found = found, (step if low <= step <= high else (low + high) / 2)
-        if abs(found - previous) <= 1e-13 * (1.0 + abs(found)):
-            break
-    return found
+def _huber(mean: Float, share: Float, reach: Float) -> float:
+    """The root m of sum share clip(mean - m, -reach, reach) = 0, the middle one where there are many.
+
+    The sum is a falling, piecewise linear function of m: it is followed from knot to knot, and the root is exact.
+    (Newton's steps from piece to piece can go round in a circle.)
+    """
+    knots = np.concatenate((mean - reach, mean + reach))
+    order = np.argsort(knots, kind="stable")
+    knots = knots[order]
+    slope = np.cumsum(np.concatenate((-share, share))[order])[:-1]
+    total = float(share @ reach)
+    pull = total + np.concatenate(([0.0], np.cumsum(slope * np.diff(knots))))
+    small = _TINY * total
+    first = int(np.argmax(pull <= small))  # the last knot has a pull of -total
+    last = len(pull) - 1 - int(np.argmax(pull[::-1] >= -small))
+    return (_crossing(knots, pull, max(first, 1)) + _crossing(knots, pull, min(last + 1, len(pull) - 1))) / 2
+
+
+def _crossing(knots: Float, pull: Float, right: int) -> float:
+    """Where the line from knot `right` - 1 to knot `right` is 0; within the two."""
+    high, low = float(pull[right - 1]), float(pull[right])
+    part = high / (high - low) if high > low else 0.0
+    return float(knots[right - 1] + min(max(part, 0.0), 1.0) * (knots[right] - knots[right - 1]))
 
 
 def _held(value: float, mean: Float, share: Float, heaviest: float) -> float:
