@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,13 @@ from support_processes import command, here
 from edge.networks.invitation import Invitation
 
 DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: commands beside a listener meet it at a socket in the store, whose path must fit 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="roster-") as folder:
+        yield Path(folder)
 
 
 def roster(*words: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
