@@ -54,9 +54,7 @@ class Due:
 
     payloads: tuple[Payload, ...]
     token: object
-    contents: tuple[bytes, ...] = field(
-        init=False, repr=False
-    )  # what each payload says, hashed once
+    contents: tuple[bytes, ...] = field(init=False, repr=False)  # what each payload says, hashed once
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "contents", tuple(map(_content, self.payloads)))

@@ -18,7 +18,8 @@ async def test_who_was_heard_and_who_tells_may_write_at_once(tmp_path: Path) -> 
     assert box.running.roster is not None
     memory = NetworkPriceMemory(box.running.roster, currency="EUR", own=box.running.member)
     tree = MarketTree(box.folder, box.running, memory)
-    assert tree.key is None
+    begun = tree.key
+    assert begun is None
     for round_ in range(3):
         for number, kind in enumerate((TrendUpdate, ModelInsight)):
             category = f"dairy-{round_}"
