@@ -44,6 +44,7 @@ def test_a_live_shop_proves_what_it_has_to(broker: str, tmp_path: Path) -> None:
     assert "Own Label 64" in why.stdout
 
 
+@pytest.mark.soak  # `make demo` is the same at full length, and every change runs it
 def test_shops_of_one_company_hear_each_other_and_one_is_cut_off_meanwhile(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     done = demo("--weeks", "4", "--lanes", "1", "--broker", "embedded", "--keep", str(kept), "--json")

@@ -86,8 +86,8 @@ async def test_feeds_that_cannot_be_written_are_told_and_written_later(
     await until(lambda: shop.check("network_chain_sharing")[0] == "degraded")
     full[0] = False
     await shop.sell(1)
+    await until(lambda: shop.own_feeds()["PRICES"] == 4)  # two categories of two days
     await until(lambda: shop.check("network_chain_sharing")[0] == "ok")
-    assert shop.own_feeds()["PRICES"] == 4  # two categories of two days
     await shop.stop()
 
 
