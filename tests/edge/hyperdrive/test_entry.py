@@ -44,7 +44,7 @@ def test_numbers_are_the_shortest_that_come_back(number: float) -> None:
     assert float(text) == number
     mantissa = text.partition("e")[0]
     assert "." not in mantissa or not mantissa.endswith("0")
-    assert len(text.replace("e+", "e")) <= max(len(repr(number)), 22)
+    assert len(text.replace("e+", "e")) <= max(len(repr(number)), 25)  # "-0.00000" and 17 digits
 
 
 def test_a_large_number_that_javascript_keeps() -> None:
