@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The CPU build where the index offers one under this pin; installed before anything that depends on it.
 TORCH ?= torch==2.13.0
 # More than the cores: tests of sockets, brokers and processes wait for much of their time.
-WORKERS ?= 4
+WORKERS ?= 3
 DATA ?=
 export OMP_NUM_THREADS ?= 1
 
