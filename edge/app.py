@@ -35,7 +35,7 @@ from edge.box.sharing import Sharing
 from edge.box.startup import read_views
 from edge.clock import SystemClock
 from edge.config import Config
-from edge.errors import PomonaError, StorageError
+from edge.errors import PomonaError, StorageError, first_cause
 from edge.health.checks import OK, Finding, HealthChecks, HealthCollector, HealthState, disk_space
 from edge.health.metrics import SharedMetrics
 from edge.health.watchdog import Watchdog, Worker, watchdog_period_s
@@ -291,7 +291,7 @@ async def serve(config: Config) -> None:
             ours = group.subgroup(PomonaError)
             if ours is None:
                 raise
-            raise _first(ours) from group
+            raise first_cause(ours) from group
 
 
 def run(config: Config) -> int:
@@ -310,10 +310,3 @@ def _notifier() -> Callable[[str], None]:
         return lambda _state: None
     notify: Callable[[str], None] = sdnotify.SystemdNotifier().notify
     return notify
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -25,6 +25,9 @@ class ClockQuality(StrEnum):
     FLOOR = "floor"  # the system clock was below the floor; the floor is given instead
 
 
+QUALITIES = tuple(ClockQuality)  # their places here are their numbers in every format: only ever appended to
+
+
 @dataclass(frozen=True, slots=True)
 class WallTime:
     """Milliseconds since the Unix epoch, and how far to believe them."""

@@ -12,13 +12,12 @@ from datetime import date
 from enum import IntEnum
 from typing import Final
 
-from edge.clock import ClockQuality, WallTime
+from edge.clock import QUALITIES, WallTime
 from edge.encoding import cbor
 from edge.errors import RecordInvalid
 from edge.limits import INTEGER_MAX, LABEL_CHARS_MAX
 from edge.records.ledger import Kind
 
-_QUALITIES: Final = (ClockQuality.SYNCED, ClockQuality.FREE, ClockQuality.FLOOR)
 MODES: Final = ("off", "shadow", "live")
 DEFAULT_CATEGORY: Final = ""  # the key of the mode of categories that are not named
 
@@ -82,7 +81,7 @@ BoxRecord = SettingsRecord | ExperimentRecord | DayRecord
 
 def encode(record: BoxRecord) -> bytes:
     """The block of a record of kind 5, 8 or 9."""
-    wall = [record.recorded.ms, _QUALITIES.index(record.recorded.quality)]
+    wall = [record.recorded.ms, QUALITIES.index(record.recorded.quality)]
     if isinstance(record, ExperimentRecord):
         weeks = [record.block_weeks, record.wash_out_weeks]
         numbers = [float(record.treatment_share), float(record.step_probability), float(record.step_log)]
@@ -123,6 +122,6 @@ def decode_day(block: bytes) -> DayRecord:
 
 
 def _wall(ms: int, quality: int) -> WallTime:
-    if not 0 <= ms <= INTEGER_MAX or not 0 <= quality < len(_QUALITIES):
+    if not 0 <= ms <= INTEGER_MAX or not 0 <= quality < len(QUALITIES):
         raise RecordInvalid("wall time of a record is out of range")
-    return WallTime(ms, _QUALITIES[quality])
+    return WallTime(ms, QUALITIES[quality])

@@ -28,7 +28,7 @@ from edge.box.sums import make_desk, moment
 from edge.box.telling import of_memory, of_node, of_sum
 from edge.box.views import Views
 from edge.clock import Clock
-from edge.errors import ConfigError, LocalError, PomonaError, RemoteError, StorageError, StorageFault
+from edge.errors import ConfigError, LocalError, PomonaError, RemoteError, StorageError, StorageFault, first_cause
 from edge.health.checks import HealthChecks, HealthState
 from edge.memory.due import Due
 from edge.memory.network import NetworkPriceMemory
@@ -266,7 +266,7 @@ class Share:
             try:
                 await node.run()
             except* TROUBLE as group:
-                why = _first(group)
+                why = first_cause(group)
                 where = f"cannot listen on {self.settings.listen}: " if isinstance(why, OSError) else ""
                 self._health.report(check, HealthState.DEGRADED, f"{where}{why}; tried again")
                 trouble = True
@@ -448,13 +448,6 @@ class Share:
 
 def _shape_of(policy: NetworkPolicy) -> tuple[int, ...]:
     return tuple(getattr(policy.privacy, name) for name in _SHAPE)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def terms_of(roster: Roster, policy: NetworkPolicy) -> Terms:

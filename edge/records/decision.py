@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.clock import ClockQuality, WallTime
+from edge.clock import QUALITIES, WallTime
 from edge.encoding import cbor
 from edge.errors import LocalError, RecordInvalid
 from edge.limits import CATEGORY_ITEMS_MAX, INTEGER_MAX, LABEL_CHARS_MAX, PRICE_MINOR_MAX
@@ -66,7 +66,6 @@ class Arm(StrEnum):
 _MODES: Final = tuple(Mode)
 _SOURCES: Final = tuple(Source)
 _ARMS: Final = tuple(Arm)
-_QUALITIES: Final = tuple(ClockQuality)
 _INTEGERS: Final = ("published", "chosen", "previous", "reference", "rules")
 _FLOATS: Final = (
     "asked", "suggestion", "cost", "units_hold", "units_change", "units_change_sd", "profit_change",
@@ -225,7 +224,7 @@ def encode_decisions(batch: DecisionBatch) -> bytes:
         list(batch.failures),
         batch.currency,
     ]
-    wall = [batch.recorded.ms, _QUALITIES.index(batch.recorded.quality)]
+    wall = [batch.recorded.ms, QUALITIES.index(batch.recorded.quality)]
     body = [*head, "\n".join(batch.skus).encode("ascii"), *columns, batch.observation.astype("<f4").tobytes(), *wall]
     if batch.peers is None:
         return cbor.encode([KIND, VERSION, *body])
@@ -258,7 +257,7 @@ def decode_decisions(block: bytes) -> DecisionBatch:
     _within("day", 1 <= day <= date.max.toordinal() and 0 <= week <= WEEK_MAX)
     _within("mode", 0 <= mode < len(_MODES) and 0 <= source < len(_SOURCES) and 0 <= arm < len(_ARMS))
     _within("propensity", 0.0 <= arm_propensity <= 1.0)
-    _within("wall time", 0 <= ms <= INTEGER_MAX and 0 <= quality < len(_QUALITIES))
+    _within("wall time", 0 <= ms <= INTEGER_MAX and 0 <= quality < len(QUALITIES))
     _within("observation version", 0 <= version <= INTEGER_MAX)
     _within("failures", len(failures) <= FAILURES_MAX and all(len(text) <= FAILURE_CHARS_MAX for text in failures))
     _within("skus", len(skus) <= CATEGORY_ITEMS_MAX * (LABEL_CHARS_MAX + 1) and skus.isascii())
@@ -292,7 +291,7 @@ def decode_decisions(block: bytes) -> DecisionBatch:
         observation_version=version,
         failures=tuple(failures),
         currency=currency,
-        recorded=WallTime(ms, _QUALITIES[quality]),
+        recorded=WallTime(ms, QUALITIES[quality]),
         skus=names,
         observation=seen,
         peers=heard,

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import cbor2
 
-from edge.clock import ClockQuality, WallTime
+from edge.clock import QUALITIES, WallTime
 from edge.encoding import cbor
 from edge.errors import RecordInvalid
 from edge.limits import INTEGER_MAX, ITEMS_MAX, LABEL_CHARS_MAX
@@ -136,8 +136,7 @@ _RECEIPT_KINDS: Final = (
     ReceiptKind.DAY_END,
 )
 _RECEIPT_CODE: Final = {kind: code for code, kind in enumerate(_RECEIPT_KINDS)}
-_QUALITIES: Final = (ClockQuality.SYNCED, ClockQuality.FREE, ClockQuality.FLOOR)
-_QUALITY_CODE: Final = {quality: code for code, quality in enumerate(_QUALITIES)}
+_QUALITY_CODE: Final = {quality: code for code, quality in enumerate(QUALITIES)}
 _TAX_INCLUDED, _TRAINING = 1, 2
 _WEIGHED, _MULTIBUY = 1, 2
 
@@ -342,9 +341,9 @@ def _wall(wall: WallTime) -> tuple[int, int]:
 
 
 def _wall_time(ms: Any, quality: Any) -> WallTime:
-    if type(ms) is not int or type(quality) is not int or not 0 <= quality < len(_QUALITIES) or ms < 0:
+    if type(ms) is not int or type(quality) is not int or not 0 <= quality < len(QUALITIES) or ms < 0:
         raise RecordInvalid("ledger record: wall time")
-    return WallTime(ms, _QUALITIES[quality])
+    return WallTime(ms, QUALITIES[quality])
 
 
 def _day(ordinal: Any) -> date:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from edge.clock import ClockQuality, WallTime
+from edge.clock import QUALITIES, WallTime
 from edge.crypto.keys import SIGNATURE_BYTES
 from edge.encoding import cbor
 from edge.errors import LocalError, RecordInvalid
@@ -24,7 +24,6 @@ from edge.records.shared_codec import from_value, to_value
 
 VERSION: Final = 1
 _CONTEXT: Final = "pomona network message"
-_QUALITIES: Final = (ClockQuality.SYNCED, ClockQuality.FREE, ClockQuality.FLOOR)
 NETWORK_ID_BYTES: Final = 32
 
 
@@ -128,9 +127,9 @@ def decode(block: bytes) -> NetworkMessage:
     found = from_value(payload)
     if type_of(found).value != kind:
         raise RecordInvalid(f"message of type {kind} holds something else", reason="unknown_type")
-    return NetworkMessage(Network(network), WallTime(ms, _QUALITIES[quality]), found, signature, version)
+    return NetworkMessage(Network(network), WallTime(ms, QUALITIES[quality]), found, signature, version)
 
 
 def _header(message: NetworkMessage) -> tuple[Any, ...]:
-    at = [message.timestamp.ms, _QUALITIES.index(message.timestamp.quality)]
+    at = [message.timestamp.ms, QUALITIES.index(message.timestamp.quality)]
     return message.network.value, message.version, at

@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support_shop_folder import write_folder
+from support_shop_folder import running, write_folder
 
 from edge.app import Box, serve
 from edge.box import snapshot
-from edge.box.control import SOCKET_NAME
 from edge.config import load
 from edge.errors import StorageError, StorageFault
 
@@ -26,23 +25,6 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(_folder: Path, tmp_path: Path) -> Path:
     shutil.copytree(_folder, tmp_path / "shop")
     return tmp_path / "shop" / "pomona.toml"
-
-
-@contextlib.asynccontextmanager
-async def running(config: Path) -> AsyncIterator[Box]:
-    box = Box(load(config))
-    task = asyncio.create_task(box.run())
-    async with asyncio.timeout(30):
-        while not (config.parent / "s" / SOCKET_NAME).exists() and not task.done():
-            await asyncio.sleep(0.01)
-    if task.done():
-        task.result()
-    try:
-        yield box
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def shown(box: Box) -> tuple[object, ...]:

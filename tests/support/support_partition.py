@@ -122,7 +122,7 @@ class Box:
         return found[: min(limit, 1 + self.random.randrange(limit))]
 
     async def changed(self) -> None:
-        raise NotImplementedError  # the simulation pulls
+        raise AssertionError("the simulation pulls by itself: nobody waits here")
 
     @property
     def member(self) -> bytes:

@@ -76,7 +76,7 @@ def test_a_split_that_leaves_too_little_is_refused(panels: list[ingest.Panel], t
 def test_real_weeks() -> None:
     """On real sales the weekly optimiser earns more than holding and than a static book; the file is optional."""
     if not DATA.exists():
-        pytest.skip(f"{DATA} is absent")
+        pytest.skip("the real sales are not beside the repository, where a licence forbids them")
     panels = ingest.read(DATA, ["2", "5", "8", "12"])
     results = evaluate(panels, replay.default_test_from(panels))
     assert results["long-run plug-in"].percent > results["hold"].percent + 2.0

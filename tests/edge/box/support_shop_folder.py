@@ -1,7 +1,9 @@
 """A shop's folder as a box leaves it behind: configuration, item file, and a ledger of two weeks."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,10 @@ from typing import Any
 import pytest
 from support_desk import CURRENCY, Desk, shelf
 
+from edge.app import Box
+from edge.box.control import SOCKET_NAME
 from edge.box.ledger import Ledger
+from edge.config import load
 from edge.pos.item_file import format_items
 
 GLN = "2900000000018"
@@ -49,3 +54,21 @@ def write_folder(root: Path, port: int) -> Path:
         '[pricing]\npolicy = "none"\nclock_closes_hours = 0\n[pricing.modes]\njuice = "live"\nbread = "off"\n'
     )
     return config
+
+
+@contextlib.asynccontextmanager
+async def running(config: Path) -> AsyncIterator[Box]:
+    """The box of a configuration, in this process, once it can be asked."""
+    box = Box(load(config))
+    task = asyncio.create_task(box.run())
+    async with asyncio.timeout(30):
+        while not (config.parent / "s" / SOCKET_NAME).exists() and not task.done():
+            await asyncio.sleep(0.01)
+    if task.done():
+        task.result()
+    try:
+        yield box
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,19 +1,15 @@
 """Fixtures of the command line's tests: a shop's folder, and a box that runs on it in this process."""
 
-import asyncio
-import contextlib
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from support_shop_folder import Said, write_folder
+from support_shop_folder import Said, running, write_folder
 
 from edge.__main__ import main
 from edge.app import Box
-from edge.box.control import SOCKET_NAME
-from edge.config import load
 
 
 @pytest.fixture(scope="session")
@@ -50,14 +46,5 @@ def pomona(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 @pytest.fixture
 async def box(config: Path) -> AsyncIterator[Box]:
     """The box of `config`, running."""
-    made = Box(load(config))
-    task = asyncio.create_task(made.run())
-    async with asyncio.timeout(30):
-        while not (config.parent / "s" / SOCKET_NAME).exists() and not task.done():
-            await asyncio.sleep(0.01)
-    if task.done():
-        task.result()
-    yield made
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    async with running(config) as made:
+        yield made

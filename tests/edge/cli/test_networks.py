@@ -3,8 +3,7 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import pytest
 from support_network_boxes import until
 from support_sharing import MONDAY, Shop, found_network
-from support_shop_folder import Said
+from support_shop_folder import Said, running
 
 from edge.app import Box
-from edge.box.control import SOCKET_NAME
 from edge.box.sharing import INSIGHT_COLUMNS
 from edge.cli.networks import render_budget, render_peers
 from edge.config import load
@@ -23,22 +21,6 @@ from edge.errors import ConfigError
 from edge.networks.settings import NetworkSettings
 
 Pomona = Callable[..., Said]
-
-
-@asynccontextmanager
-async def running(config: Path) -> AsyncIterator[Box]:
-    box = Box(load(config))
-    task = asyncio.create_task(box.run())
-    async with asyncio.timeout(30):
-        while not (config.parent / "s" / SOCKET_NAME).exists() and not task.done():
-            await asyncio.sleep(0.01)
-    if task.done():
-        task.result()
-    try:
-        yield box
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_of_a_box_in_a_network(config: Path, pomona: Pomona, tmp_path: Path) -> None:
